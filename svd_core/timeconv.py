@@ -1,0 +1,39 @@
+"""Time as an image axis: convolution and norms over (T, H·W) without Conv3d and without copies.
+
+A clip kept channels-last, (b t) c h w, is the same memory as the image b c t (h w), so a (3,1,1) convolution is a
+(3,1) convolution on a view. The parameter stays five-dimensional, as checkpoints, LoRA and merges expect it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+
+def to_time(x: Tensor, t: int) -> Tensor:
+    """(b t) c h w -> b c t (h w); a view when x is channels-last."""
+    return rearrange(x, "(b t) c h w -> b c t (h w)", t=t)
+
+
+def to_frames(x: Tensor, h: int) -> Tensor:
+    """b c t (h w) -> (b t) c h w; the inverse view of `to_time`."""
+    return rearrange(x, "b c t (h w) -> (b t) c h w", h=h)
+
+
+@cache
+def _time_conv_class(conv3d: type[nn.Module]) -> type[nn.Module]:
+    class TimeConv(conv3d):
+        """Conv3d parameters c_out c_in 3 1 1 applied to b c_in t s -> b c_out t s, zero padded in time."""
+
+        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
+            return F.conv2d(x, weight.squeeze(-1), bias, padding=(1, 0))
+
+    return TimeConv
+
+
+def time_conv(ops, c_in: int, c_out: int, **factory) -> nn.Module:
+    """A (3,1,1) temporal convolution built from `ops.Conv3d`, for b c t s inputs."""
+    return _time_conv_class(ops.Conv3d)(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), **factory)

@@ -1,0 +1,275 @@
+"""The autoencoder: per-frame image encoder, temporal decoder, and the frame-wise decoder of some checkpoints.
+
+Attribute names equal the single-file checkpoint's keys: `embedder` stands for `conditioner.embedders.3.encoder`
+(SV3D: `.1.`), the encoder of the condition latent; `first_stage_model` holds the decoder and a second encoder.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .timeconv import time_conv, to_frames, to_time
+
+SCALE = 0.18215  # diffusion runs on SCALE * mean; the condition latent stays unscaled
+
+
+@dataclass(frozen=True)
+class VAEConfig:
+    ch: int  # 128
+    ch_mult: tuple[int, ...]  # (1, 2, 4, 4)
+    num_res_blocks: int  # 2
+    z_channels: int  # 4
+    temporal: bool  # temporal decoder, or frame-wise image decoder
+    embedder: bool  # the reference encoder is present
+    native_encoder: bool  # first_stage_model.encoder is present
+    quant_conv: bool  # first_stage_model.quant_conv is present
+    post_quant_conv: bool  # first_stage_model.post_quant_conv is present
+    norm_groups: int = 32
+    embedder_quant_conv: bool = True  # a re-saved or converted encoder may have it folded in
+
+
+class ResBlock(nn.Module):
+    """GroupNorm, SiLU, conv3x3, twice, plus the identity or a 1x1 convolution."""
+
+    def __init__(self, c_in: int, c_out: int, *, groups: int, ops, **factory):
+        super().__init__()
+        self.norm1 = ops.GroupNorm(groups, c_in, eps=1e-6, **factory)
+        self.conv1 = ops.Conv2d(c_in, c_out, 3, padding=1, **factory)
+        self.norm2 = ops.GroupNorm(groups, c_out, eps=1e-6, **factory)
+        self.conv2 = ops.Conv2d(c_out, c_out, 3, padding=1, **factory)
+        self.nin_shortcut = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c_in h w -> n c_out h w"""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return (x if self.nin_shortcut is None else self.nin_shortcut(x)) + h
+
+
+class TimeStack(nn.Module):
+    """The temporal residual r of `VideoResBlock`; its norms take statistics over the whole clip."""
+
+    def __init__(self, c: int, *, groups: int, ops, **factory):
+        super().__init__()
+        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c, eps=1e-5, **factory), nn.SiLU(), time_conv(ops, c, c, **factory))
+        self.out_layers = nn.Sequential(
+            ops.GroupNorm(groups, c, eps=1e-5, **factory), nn.SiLU(), nn.Identity(), time_conv(ops, c, c, **factory)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """b c t s -> b c t s"""
+        return self.out_layers(self.in_layers(x))
+
+
+class VideoResBlock(ResBlock):
+    """A spatial block, then v + a r(v) with a = sigmoid(mix_factor): here a weighs *time* (in the U-Net, space)."""
+
+    def __init__(self, c_in: int, c_out: int, *, groups: int, ops, **factory):
+        super().__init__(c_in, c_out, groups=groups, ops=ops, **factory)
+        self.time_stack = TimeStack(c_out, groups=groups, ops=ops, **factory)
+        self.mix_factor = nn.Parameter(torch.zeros(1, **factory))
+
+    def alpha(self, like: Tensor) -> Tensor:
+        """The temporal weight, computed in float32, in the dtype and on the device of `like`."""
+        return torch.sigmoid(self.mix_factor.float()).to(like)
+
+    def forward(self, x: Tensor, t: int) -> Tensor:
+        """(b t) c_in h w -> (b t) c_out h w"""
+        v = super().forward(x)
+        r = to_frames(self.time_stack(to_time(v, t)), v.shape[2])
+        return torch.addcmul(v, r, self.alpha(v))
+
+
+class AttnBlock(nn.Module):
+    """Single-head attention over the positions of a frame."""
+
+    def __init__(self, c: int, *, groups: int, ops, **factory):
+        super().__init__()
+        self.norm = ops.GroupNorm(groups, c, eps=1e-6, **factory)
+        self.q, self.k, self.v, self.proj_out = (ops.Conv2d(c, c, 1, **factory) for _ in range(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c h w -> n c h w"""
+        y = self.norm(x)
+        q, k, v = (rearrange(f(y), "n c h w -> n 1 (h w) c") for f in (self.q, self.k, self.v))
+        y = F.scaled_dot_product_attention(q, k, v)
+        return x + self.proj_out(rearrange(y, "n 1 (h w) c -> n c h w", h=x.shape[2]))
+
+
+class Downsample(nn.Module):
+    def __init__(self, c: int, *, ops, **factory):
+        super().__init__()
+        self.conv = ops.Conv2d(c, c, 3, stride=2, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c h w -> n c h/2 w/2, padded right and bottom only"""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    def __init__(self, c: int, *, ops, **factory):
+        super().__init__()
+        self.conv = ops.Conv2d(c, c, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c h w -> n c 2h 2w"""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Level(nn.Module):
+    """One resolution: residual blocks, then `downsample` or `upsample` where there is a next one."""
+
+    def __init__(self, blocks: list[ResBlock], *, downsample: Downsample | None = None, upsample: Upsample | None = None):
+        super().__init__()
+        self.block = nn.ModuleList(blocks)
+        self.downsample, self.upsample = downsample, upsample
+
+
+class Middle(nn.Module):
+    def __init__(self, c: int, block: type[ResBlock], **kw):
+        super().__init__()
+        self.block_1, self.attn_1, self.block_2 = block(c, c, **kw), AttnBlock(c, **kw), block(c, c, **kw)
+
+
+class Encoder(nn.Module):
+    """Frames to the mean and log-variance of their latents."""
+
+    def __init__(self, config: VAEConfig, *, ops, **factory):
+        super().__init__()
+        kw = dict(groups=config.norm_groups, ops=ops, **factory)
+        widths = [config.ch * m for m in config.ch_mult]
+        self.conv_in = ops.Conv2d(3, config.ch, 3, padding=1, **factory)
+        self.down = nn.ModuleList()
+        c = config.ch
+        for level, width in enumerate(widths):
+            blocks = [ResBlock(c if i == 0 else width, width, **kw) for i in range(config.num_res_blocks)]
+            last = level == len(widths) - 1
+            self.down.append(Level(blocks, downsample=None if last else Downsample(width, ops=ops, **factory)))
+            c = width
+        self.mid = Middle(c, ResBlock, **kw)
+        self.norm_out = ops.GroupNorm(config.norm_groups, c, eps=1e-6, **factory)
+        self.conv_out = ops.Conv2d(c, 2 * config.z_channels, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n 3 H W in [-1, 1] -> n 2z H/8 W/8"""
+        h = self.conv_in(x)
+        for level in self.down:
+            for block in level.block:
+                h = block(h)
+            if level.downsample is not None:
+                h = level.downsample(h)
+        h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
+        return self.conv_out(F.silu(self.norm_out(h)))
+
+
+def _conv_out_class(conv2d: type[nn.Module], ops, **factory):
+    class ConvOut(conv2d):
+        """A convolution over space whose child convolves its result over time; `forward` is the spatial half."""
+
+        def __init__(self, c_in: int, c_out: int):
+            super().__init__(c_in, c_out, 3, padding=1, **factory)
+            self.time_mix_conv = time_conv(ops, c_out, c_out, **factory)
+
+    return ConvOut
+
+
+class Decoder(nn.Module):
+    """Latents to frames; with `config.temporal` every residual block also mixes the frames of a clip."""
+
+    def __init__(self, config: VAEConfig, *, ops, **factory):
+        super().__init__()
+        kw = dict(groups=config.norm_groups, ops=ops, **factory)
+        block = VideoResBlock if config.temporal else ResBlock
+        widths = [config.ch * m for m in config.ch_mult]
+        c = widths[-1]
+        self.conv_in = ops.Conv2d(config.z_channels, c, 3, padding=1, **factory)
+        self.mid = Middle(c, block, **kw)
+        self.up = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            blocks = [block(c if i == 0 else width, width, **kw) for i in range(config.num_res_blocks + 1)]
+            self.up.insert(0, Level(blocks, upsample=Upsample(width, ops=ops, **factory) if level else None))
+            c = width
+        self.norm_out = ops.GroupNorm(config.norm_groups, c, eps=1e-6, **factory)
+        if config.temporal:
+            self.conv_out = _conv_out_class(ops.Conv2d, ops, **factory)(c, 3)
+        else:
+            self.conv_out = ops.Conv2d(c, 3, 3, padding=1, **factory)
+
+    def stages(self) -> list[nn.Module]:
+        """The modules in the order in which they are applied."""
+        stages = [self.conv_in, self.mid.block_1, self.mid.attn_1, self.mid.block_2]
+        for level in reversed(self.up):
+            stages += [*level.block, *([level.upsample] if level.upsample is not None else [])]
+        return stages
+
+    def head(self, x: Tensor) -> Tensor:
+        """n c H W -> n 3 H W, before frames are mixed"""
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+    def forward(self, z: Tensor, t: int) -> Tensor:
+        """(b t) z h w -> (b t) 3 8h 8w about [-1, 1]; every frame depends on all t frames of its clip."""
+        h = z
+        for stage in self.stages():
+            h = stage(h, t) if isinstance(stage, VideoResBlock) else stage(h)
+        x = self.head(h)
+        mix = getattr(self.conv_out, "time_mix_conv", None)
+        return x if mix is None else to_frames(mix(to_time(x, t)), x.shape[2])
+
+
+class Autoencoder(nn.Module):
+    """Whatever of encoder, quant_conv, post_quant_conv and decoder a checkpoint keeps under one prefix."""
+
+    def __init__(self, config: VAEConfig, *, encoder: bool, quant_conv: bool, post_quant_conv: bool, decoder: bool, ops, **factory):
+        super().__init__()
+        z = config.z_channels
+        self.encoder = Encoder(config, ops=ops, **factory) if encoder else None
+        self.quant_conv = ops.Conv2d(2 * z, 2 * z, 1, **factory) if quant_conv else None
+        self.post_quant_conv = ops.Conv2d(z, z, 1, **factory) if post_quant_conv else None
+        self.decoder = Decoder(config, ops=ops, **factory) if decoder else None
+
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """n 3 H W in [-1, 1] -> posterior mean and log-variance, each n z H/8 W/8"""
+        h = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        h = h if self.quant_conv is None else self.quant_conv(h)
+        mean, logvar = h.chunk(2, dim=1)
+        return mean, logvar.clamp(-30.0, 20.0)
+
+
+class VAE(nn.Module):
+    """The autoencoders of an SVD or SV3D checkpoint."""
+
+    def __init__(self, config: VAEConfig, *, ops=nn, dtype=None, device=None):
+        super().__init__()
+        self.config = config
+        factory = dict(dtype=dtype, device=device)
+        self.embedder = None
+        if config.embedder:
+            self.embedder = Autoencoder(
+                config, encoder=True, quant_conv=config.embedder_quant_conv, post_quant_conv=False, decoder=False, ops=ops, **factory
+            )
+        self.first_stage_model = Autoencoder(
+            config, encoder=config.native_encoder, quant_conv=config.quant_conv, post_quant_conv=config.post_quant_conv,
+            decoder=True, ops=ops, **factory,
+        )  # fmt: skip
+
+    def encoder_for(self, *, native: bool) -> Autoencoder:
+        """The reference encoder (the condition embedder's) or ComfyUI's choice; the one that exists if only one does."""
+        preferred, other = self.embedder, self.first_stage_model
+        if native:
+            preferred, other = other, preferred
+        return preferred if preferred is not None and preferred.encoder is not None else other
+
+    def encode(self, x: Tensor, *, native: bool = False) -> Tensor:
+        """n 3 H W in [-1, 1] -> the posterior mean, n z H/8 W/8, unscaled (spec: condition latents are not scaled)."""
+        return self.encoder_for(native=native).moments(x)[0]
+
+    def decode(self, z: Tensor, *, t: int) -> Tensor:
+        """(b t) z h w, unscaled -> (b t) 3 8h 8w about [-1, 1], all frames at once; `decode.decode` bounds memory."""
+        stage = self.first_stage_model
+        z = z.contiguous(memory_format=torch.channels_last)
+        return stage.decoder(z if stage.post_quant_conv is None else stage.post_quant_conv(z), t)
