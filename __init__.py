@@ -1,6 +1,8 @@
 """PureSVD: Stable Video Diffusion as ComfyUI nodes."""
 
-if __package__:  # empty when pytest collects the repository root
+from importlib.util import find_spec
+
+if __package__ and find_spec("comfy_api"):  # neither holds when pytest collects the repository root
     from .nodes import comfy_entrypoint
 
     WEB_DIRECTORY = "./web"

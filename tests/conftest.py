@@ -1,6 +1,17 @@
-"""What every test may ask for: slow tests on request, a missing GPU as a skip."""
+"""What every test may ask for: the real host in this process, a real server, slow tests on request."""
+
+import asyncio
+import importlib
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
 
 import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 def pytest_addoption(parser):
@@ -8,8 +19,81 @@ def pytest_addoption(parser):
 
 
 def pytest_collection_modifyitems(config, items):
-    if config.getoption("--slow"):
-        return
     for item in items:
-        if "slow" in item.keywords:
+        if {"host", "server"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.host)
+        if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+        if "gpu" in item.keywords and not cuda_available():
+            item.add_marker(pytest.mark.skip(reason="gpu: no CUDA device here"))
+
+
+def cuda_available():
+    torch = importlib.import_module("torch")
+    return torch.cuda.is_available()
+
+
+@dataclass(frozen=True)
+class Host:
+    """The real ComfyUI in this process, on the CPU, with the pack loaded by its own loader."""
+
+    path: Path
+    base: Path  # models, input, output and temp of this run
+    nodes: ModuleType  # ComfyUI's own `nodes`
+    folder_paths: ModuleType
+    pack_name: str
+
+    def pack(self, name=""):
+        """A module of the loaded pack, e.g. pack("nodes.load"); not the same object as `svd_core` on the path."""
+        return importlib.import_module(f"{self.pack_name}.{name}" if name else self.pack_name)
+
+    def node(self, node_id):
+        return self.nodes.NODE_CLASS_MAPPINGS[node_id]
+
+    def run(self, node_id, **inputs):
+        """Execute one node, native or ours, and return its outputs as a tuple."""
+        node = self.node(node_id)
+        if hasattr(node, "define_schema"):
+            out = node.execute(**inputs)
+            return tuple(out.args) if hasattr(out, "args") else tuple(out)
+        out = getattr(node(), node.FUNCTION)(**inputs)
+        return out["result"] if isinstance(out, dict) else out
+
+
+def host_path():
+    found = os.environ.get("PURESVD_HOST") or os.environ.get("COMFYUI_PATH")
+    if not found:
+        pytest.skip("no ComfyUI: run scripts/test.py, or set COMFYUI_PATH")
+    if not (Path(found) / "main.py").is_file():
+        pytest.fail(f"{found} holds no main.py; PURESVD_HOST or COMFYUI_PATH must name a ComfyUI folder")
+    return Path(found)
+
+
+def make_base(base):
+    for name in ("models/checkpoints", "models/diffusers", "custom_nodes", "input", "output", "temp", "user"):
+        (base / name).mkdir(parents=True, exist_ok=True)
+    return base
+
+
+@pytest.fixture(scope="session")
+def host(tmp_path_factory):
+    """The real host, imported once; its model, input and output folders are temporary."""
+    path, base = host_path(), make_base(tmp_path_factory.mktemp("host"))
+    sys.path.insert(0, str(path))  # ahead of the repository, whose own folder `nodes` must not be found first
+    args = importlib.import_module("comfy.cli_args").args
+    args.cpu, args.base_directory = True, str(base)
+    importlib.import_module("utils.extra_config")  # before `nodes`: older hosts shadow `utils`
+    nodes = importlib.import_module("nodes")
+    assert Path(nodes.__file__).parent == path, f"`import nodes` gave {nodes.__file__}, not the host's"
+    asyncio.run(nodes.init_builtin_extra_nodes())
+    assert asyncio.run(nodes.load_custom_node(str(ROOT))), "the host could not load the pack; see the log above"
+    return Host(path, base, nodes, importlib.import_module("folder_paths"), str(ROOT).replace(".", "_x_"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Path of a Chromium; missing it is a skip on a desk and a failure in continuous integration."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if not found:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on the path: apt install chromium")
+    return found
