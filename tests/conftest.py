@@ -44,7 +44,7 @@ class Host:
     pack_name: str
 
     def pack(self, name=""):
-        """A module of the loaded pack, e.g. pack("nodes.load"); not the same object as `svd_core` on the path."""
+        """A module of the loaded pack, e.g. pack("nodes.load"); `svd_core` on the path is another object."""
         return importlib.import_module(f"{self.pack_name}.{name}" if name else self.pack_name)
 
     def node(self, node_id):
@@ -86,7 +86,7 @@ def host(tmp_path_factory):
     nodes = importlib.import_module("nodes")
     assert Path(nodes.__file__).parent == path, f"`import nodes` gave {nodes.__file__}, not the host's"
     asyncio.run(nodes.init_builtin_extra_nodes())
-    assert asyncio.run(nodes.load_custom_node(str(ROOT))), "the host could not load the pack; see the log above"
+    assert asyncio.run(nodes.load_custom_node(str(ROOT))), "the host could not load the pack; see its log"
     return Host(path, base, nodes, importlib.import_module("folder_paths"), str(ROOT).replace(".", "_x_"))
 
 
@@ -95,5 +95,5 @@ def chromium():
     """Path of a Chromium; missing it is a skip on a desk and a failure in continuous integration."""
     found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not found:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium on the path: apt install chromium")
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("no Chromium found: apt install chromium")
     return found

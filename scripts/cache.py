@@ -1,0 +1,77 @@
+"""The folder outside the checkout where environments and hosts are kept, and the lock around changing it."""
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+if os.name == "nt":
+    import msvcrt
+else:
+    import fcntl
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def folder() -> Path:
+    """PURESVD_CACHE, else the place this system keeps caches in."""
+    if chosen := os.environ.get("PURESVD_CACHE"):
+        path = Path(chosen).expanduser().absolute()
+    elif os.name == "nt":
+        path = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local") / "puresvd"
+    elif sys.platform == "darwin":
+        path = Path.home() / "Library" / "Caches" / "puresvd"
+    else:
+        path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puresvd"
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def locked(name: str) -> Iterator[None]:
+    """Hold the named lock; the system frees it when the process dies."""
+    with open(folder() / f"{name}.lock", "a+", encoding="utf-8") as file:
+        if not _try_lock(file.fileno()):
+            say("another run is preparing the same thing; waiting for it")
+            while not _try_lock(file.fileno()):
+                time.sleep(0.5)
+        yield  # closing the file frees the lock
+
+
+def _try_lock(descriptor: int) -> bool:
+    try:
+        if os.name == "nt":
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def run(*command: object, env: dict[str, str] | None = None) -> None:
+    """Run a set-up command without a terminal behind it; a failure ends the script with its command line."""
+    line = [str(part) for part in command]
+    done = subprocess.run(line, stdin=subprocess.DEVNULL, env=env, check=False)
+    if done.returncode:
+        raise SystemExit(f"this command failed with exit status {done.returncode}:\n  {' '.join(line)}")
+
+
+def ask(python: Path, code: str) -> subprocess.CompletedProcess[str]:
+    """Run a few lines on an interpreter and keep what it says."""
+    line = [str(python), "-c", code]
+    return subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+def use_utf8() -> None:
+    """Let a console with another encoding show what it can instead of stopping on a letter."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(encoding="utf-8", errors="replace")

@@ -1,0 +1,50 @@
+"""Run the tests in an isolated environment against a real ComfyUI: [--slow | --all] [pytest arguments]."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+if sys.version_info < (3, 10):  # noqa: UP036  older ones still get this far
+    sys.exit("this needs Python 3.10 or newer; this one is " + sys.version.split()[0])
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from scripts import cache, environment, host  # noqa: E402
+
+
+def main(arguments: list[str]) -> int:
+    cache.use_utf8()
+    slow = bool({"--slow", "--all"} & set(arguments))
+    found = host.find()
+    python = environment.prepare(found, tests=True)
+    variables = environment.clean() | {"PURESVD_HOST": str(found.path)}
+    if slow and not found.python:  # one environment serves these too
+        older = [host.pinned(version) for version in host.ARCHIVES if version != host.PINNED]
+        variables["PURESVD_OLDER_HOSTS"] = os.pathsep.join(map(str, older))
+    tests = [file.read_text(encoding="utf-8") for file in cache.ROOT.glob("tests/**/test_*.py")]
+    if any("mark.browser" in text for text in tests):
+        install_chromium()
+    cache.say(f"ComfyUI {found.version} in {found.path}\nPython in {python}")
+    rest = [argument for argument in arguments if argument not in ("--slow", "--all")]
+    line = [str(python), "-m", "pytest", *(["--slow"] if slow else []), *rest]
+    done = subprocess.run(line, cwd=cache.ROOT, env=variables, stdin=subprocess.DEVNULL, check=False)
+    return done.returncode
+
+
+def install_chromium() -> None:
+    """Debian's package, where we may install it; elsewhere the browser tests say that it is missing."""
+    named = any(map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    if named or not shutil.which("apt-get") or os.geteuid() != 0:
+        return
+    cache.say("installing chromium for the browser tests")
+    quiet = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["update"], ["install", "-y", "--no-install-recommends", "chromium"]):
+        done = subprocess.run(["apt-get", "-qq", *step], env=quiet, stdin=subprocess.DEVNULL, check=False)
+        if done.returncode:
+            cache.say("chromium could not be installed; the browser tests will say so")
+            return
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
