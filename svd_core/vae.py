@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
+from . import ops as core_ops
 from .timeconv import time_conv, to_frames, to_time
 
 SCALE = 0.18215  # diffusion runs on SCALE * mean; the condition latent stays unscaled
@@ -243,7 +244,7 @@ class Autoencoder(nn.Module):
 class VAE(nn.Module):
     """The autoencoders of an SVD or SV3D checkpoint."""
 
-    def __init__(self, config: VAEConfig, *, ops=nn, dtype=None, device=None):
+    def __init__(self, config: VAEConfig, *, ops=core_ops, dtype=None, device=None):
         super().__init__()
         self.config = config
         factory = dict(dtype=dtype, device=device)

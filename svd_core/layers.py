@@ -1,0 +1,231 @@
+"""The blocks of the video U-Net: residual blocks and transformers over space, each followed by one over time.
+
+Activations stay channels-last, (b t) c h w, so that frames, tokens and time columns are views of one memory.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor, nn
+
+from .hooks import Hooks
+from .timeconv import time_conv, to_frames, to_time
+
+
+def sinusoid(v: Tensor, dim: int) -> Tensor:
+    """... -> ... dim: cosines, then sines, of v · 10000^(-i / (dim/2)), float32; v may be fractional or negative."""
+    freqs = torch.exp(-math.log(10000.0) / (dim // 2) * torch.arange(dim // 2, dtype=torch.float32, device=v.device))
+    angles = v.float().unsqueeze(-1) * freqs
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)
+
+
+class Mixer(nn.Module):
+    """Blend of a spatial value v with v + r over time: v + (1 - a) r, where a = sigmoid(mix_factor) weighs *space*."""
+
+    def __init__(self, **factory):
+        super().__init__()
+        self.mix_factor = nn.Parameter(torch.zeros(1, **factory))
+
+    def forward(self, v: Tensor, r: Tensor) -> Tensor:
+        return torch.addcmul(v, r, torch.sigmoid(-self.mix_factor.float()).to(v))
+
+
+class ResBlock(nn.Module):
+    """GN, SiLU, conv, + embedding, GN, SiLU, conv. `conv` makes the convolutions, over space or over time."""
+
+    def __init__(self, c_in: int, c_out: int, emb: int, *, conv, groups: int, ops, **factory):
+        super().__init__()
+        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c_in, eps=1e-5, **factory), nn.SiLU(), conv(c_in, c_out))
+        self.emb_layers = nn.Sequential(nn.SiLU(), ops.Linear(emb, c_out, **factory))
+        self.out_layers = nn.Sequential(
+            ops.GroupNorm(groups, c_out, eps=1e-5, **factory), nn.SiLU(), nn.Identity(), conv(c_out, c_out)
+        )
+
+    def residual(self, x: Tensor, emb: Tensor) -> Tensor:
+        """x and emb broadcastable after the first convolution -> the residual, before any skip is added."""
+        return self.out_layers(self.in_layers(x).add_(emb))
+
+
+class VideoResBlock(ResBlock):
+    """A residual block over each frame, then one over time, blended."""
+
+    def __init__(self, c_in: int, c_out: int, emb: int, *, groups: int, ops, **factory):
+        kw = dict(groups=groups, ops=ops, **factory)
+        super().__init__(c_in, c_out, emb, conv=lambda i, o: ops.Conv2d(i, o, 3, padding=1, **factory), **kw)
+        self.skip_connection = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
+        self.time_stack = ResBlock(c_out, c_out, emb, conv=lambda i, o: time_conv(ops, i, o, **factory), **kw)
+        self.time_mixer = Mixer(**factory)
+
+    def forward(self, x: Tensor, emb: Tensor, t: int, image_only: bool = False) -> Tensor:
+        """(b t) c_in h w, emb (b t) e -> (b t) c_out h w"""
+        v = self.residual(x, self.emb_layers(emb)[:, :, None, None])
+        v = v.add_(x if self.skip_connection is None else self.skip_connection(x))
+        if image_only:
+            return v
+        r = self.time_stack.residual(
+            to_time(v, t), rearrange(self.time_stack.emb_layers(emb), "(b t) c -> b c t 1", t=t)
+        )
+        return self.time_mixer(v, to_frames(r, v.shape[2]))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of b n c tokens over themselves or a context."""
+
+    def __init__(self, c: int, c_context: int, head_dim: int, *, ops, **factory):
+        super().__init__()
+        self.head_dim = head_dim
+        self.to_q = ops.Linear(c, c, bias=False, **factory)
+        self.to_k = ops.Linear(c_context, c, bias=False, **factory)
+        self.to_v = ops.Linear(c_context, c, bias=False, **factory)
+        self.to_out = nn.Sequential(ops.Linear(c, c, **factory), nn.Identity())
+
+    def heads(self, x: Tensor) -> Tensor:
+        """b n c -> b heads n d, a view"""
+        return x.unflatten(-1, (-1, self.head_dim)).transpose(1, 2)
+
+    def forward(self, x: Tensor, hooks: Hooks) -> Tensor:
+        """Self-attention over n: b n c -> b n c"""
+        q, k, v = (self.heads(f(x)) for f in (self.to_q, self.to_k, self.to_v))
+        return self.to_out(hooks.attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def over_time(self, x: Tensor, t: int, hooks: Hooks) -> Tensor:
+        """Self-attention over frames at each position: (b t) s c -> (b t) s c, without regrouping the tokens."""
+        q, k, v = (
+            rearrange(f(x), "(b t) s (k d) -> b s k t d", t=t, d=self.head_dim) for f in (self.to_q, self.to_k, self.to_v)
+        )
+        videos = [rearrange(hooks.attention(*qkv), "s k t d -> s t (k d)") for qkv in zip(q, k, v)]
+        out = videos[0] if len(videos) == 1 else torch.cat(videos)
+        return rearrange(self.to_out(out), "(b s) t c -> (b t) s c", s=x.shape[1])
+
+    def constant(self, context: Tensor) -> Tensor:
+        """Cross-attention to one token, whose softmax is 1: context b 1 e -> b 1 c for every query alike."""
+        return self.to_out(self.to_v(context))
+
+    def full(self, name: str, x: Tensor, context: Tensor, hooks: Hooks) -> Tensor:
+        """Attention with every patch point of the host: x b n c, context b l e -> b n c"""
+        x, context, value = hooks.attention_input(name, x, context, context)
+        q, k, v = self.to_q(x), self.to_k(context), self.to_v(value)
+        out = hooks.attend(name, q, k, v, q.shape[-1] // self.head_dim)
+        if out is None:
+            out = hooks.attention(self.heads(q), self.heads(k), self.heads(v)).transpose(1, 2).flatten(2)
+        return hooks.attention_output(name, self.to_out(out))
+
+
+class GEGLU(nn.Module):
+    def __init__(self, c: int, inner: int, *, ops, **factory):
+        super().__init__()
+        self.proj = ops.Linear(c, 2 * inner, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        value, gate = self.proj(x).chunk(2, dim=-1)
+        return F.gelu(gate) * value
+
+
+class FeedForward(nn.Module):
+    def __init__(self, c: int, *, ops, **factory):
+        super().__init__()
+        self.net = nn.Sequential(GEGLU(c, 4 * c, ops=ops, **factory), nn.Identity(), ops.Linear(4 * c, c, **factory))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class SpatialBlock(nn.Module):
+    """Self-attention, cross-attention and feed-forward over the positions of a frame, pre-norm."""
+
+    def __init__(self, c: int, c_context: int, head_dim: int, *, ops, **factory):
+        super().__init__()
+        self.attn1 = Attention(c, c, head_dim, ops=ops, **factory)
+        self.ff = FeedForward(c, ops=ops, **factory)
+        self.attn2 = Attention(c, c_context, head_dim, ops=ops, **factory)
+        self.norm1, self.norm2, self.norm3 = (ops.LayerNorm(c, **factory) for _ in range(3))
+
+    def forward(self, x: Tensor, context: Tensor, hooks: Hooks) -> Tensor:
+        """x n s c, context n l e -> n s c"""
+        if hooks.patched() or context.shape[1] > 1:
+            return self.full(x, context, hooks)
+        x = self.attn1(self.norm1(x), hooks).add_(x)
+        x = x + self.attn2.constant(context)
+        return self.ff(self.norm3(x)).add_(x)
+
+    def full(self, x: Tensor, context: Tensor, hooks: Hooks) -> Tensor:
+        """The same with any number of context tokens and the host's patches."""
+        y = self.norm1(x)
+        x = hooks.after_self_attention(x + self.attn1.full("attn1", y, y, hooks))
+        x = x + self.attn2.full("attn2", self.norm2(x), context, hooks)
+        return self.ff(self.norm3(x)).add_(x)
+
+
+class TimeBlock(SpatialBlock):
+    """A feed-forward, then a `SpatialBlock` whose tokens are the frames at one position."""
+
+    def __init__(self, c: int, c_context: int, head_dim: int, *, ops, **factory):
+        super().__init__(c, c_context, head_dim, ops=ops, **factory)
+        self.norm_in = ops.LayerNorm(c, **factory)
+        self.ff_in = FeedForward(c, ops=ops, **factory)
+
+    def forward(self, x: Tensor, context: Tensor, t: int, hooks: Hooks) -> Tensor:
+        """x (b t) s c, context b l e -> (b t) s c"""
+        x = self.ff_in(self.norm_in(x)).add_(x)
+        if hooks.patched() or context.shape[1] > 1:
+            s = x.shape[1]
+            columns = rearrange(x, "(b t) s c -> (b s) t c", t=t)
+            columns = self.full(columns, context.repeat_interleave(s, dim=0), hooks)
+            return rearrange(columns, "(b s) t c -> (b t) s c", s=s)
+        x = self.attn1.over_time(self.norm1(x), t, hooks) + x
+        x = x + self.attn2.constant(context).repeat_interleave(t, dim=0)
+        return self.ff(self.norm3(x)).add_(x)
+
+
+class SpatialVideoTransformer(nn.Module):
+    """Tokens of each frame through a `SpatialBlock`, then over time through a `TimeBlock`, blended."""
+
+    def __init__(self, c: int, c_context: int, head_dim: int, *, groups: int, ops, **factory):
+        super().__init__()
+        kw = dict(ops=ops, **factory)
+        self.norm = ops.GroupNorm(groups, c, eps=1e-6, **factory)
+        self.proj_in = ops.Linear(c, c, **factory)
+        self.transformer_blocks = nn.ModuleList([SpatialBlock(c, c_context, head_dim, **kw)])
+        self.proj_out = ops.Linear(c, c, **factory)
+        self.time_stack = nn.ModuleList([TimeBlock(c, c_context, head_dim, **kw)])
+        self.time_pos_embed = nn.Sequential(ops.Linear(c, 4 * c, **factory), nn.SiLU(), ops.Linear(4 * c, c, **factory))
+        self.time_mixer = Mixer(**factory)
+
+    def forward(
+        self, x: Tensor, context: Tensor, time_context: Tensor, t: int, hooks: Hooks, image_only: bool = False
+    ) -> Tensor:
+        """x (b t) c h w, context (b t) l e, time_context b l e -> (b t) c h w"""
+        n, c, h, _ = x.shape
+        hooks.enter_transformer(x.shape)
+        v = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
+        v = self.transformer_blocks[0](v, context, hooks)
+        if not image_only:
+            frame = self.time_pos_embed(sinusoid(torch.arange(t, device=x.device), c).to(v.dtype))
+            m = self.time_stack[0](v + frame.repeat(n // t, 1)[:, None], time_context, t, hooks)
+            v = self.time_mixer(v, m.sub_(v))
+        hooks.leave_transformer()
+        return rearrange(self.proj_out(v), "n (h w) c -> n c h w", h=h) + x
+
+
+class Downsample(nn.Module):
+    def __init__(self, c: int, *, ops, **factory):
+        super().__init__()
+        self.op = ops.Conv2d(c, c, 3, stride=2, padding=1, **factory)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c h w -> n c ceil(h/2) ceil(w/2)"""
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    def __init__(self, c: int, *, ops, **factory):
+        super().__init__()
+        self.conv = ops.Conv2d(c, c, 3, padding=1, **factory)
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """n c h w -> n c *size, nearest, where size is that of the skip to be joined"""
+        return self.conv(F.interpolate(x, size=size, mode="nearest"))

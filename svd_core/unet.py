@@ -1,0 +1,128 @@
+"""The network F of SVD: a U-Net over a clip's frames whose every block is followed by one over time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from . import ops as core_ops
+from .hooks import NO_HOOKS, Hooks
+from .layers import Downsample, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
+
+
+@dataclass(frozen=True)
+class UNetConfig:
+    model_channels: int  # 320
+    channel_mult: tuple[int, ...]  # (1, 2, 4, 4)
+    num_res_blocks: int  # 2 a level on the way down, one more on the way up
+    attention_levels: tuple[bool, ...]  # (True, True, True, False)
+    context_dim: int  # 1024
+    adm_in_channels: int  # 768 SVD, 256 SV3D_u, 1280 SV3D_p
+    in_channels: int = 8  # noisy latent and condition latent
+    out_channels: int = 4
+    head_dim: int = 64
+    norm_groups: int = 32
+
+
+class VideoUNet(nn.Module):
+    """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after `model.diffusion_model.`."""
+
+    def __init__(self, config: UNetConfig, *, ops=core_ops, dtype=None, device=None):
+        super().__init__()
+        self.config = config
+        factory = dict(dtype=dtype, device=device)
+        emb = 4 * config.model_channels
+        widths = [config.model_channels * m for m in config.channel_mult]
+
+        def mlp(c_in: int) -> nn.Sequential:
+            return nn.Sequential(ops.Linear(c_in, emb, **factory), nn.SiLU(), ops.Linear(emb, emb, **factory))
+
+        def res(c_in: int, c_out: int) -> VideoResBlock:
+            return VideoResBlock(c_in, c_out, emb, groups=config.norm_groups, ops=ops, **factory)
+
+        def transformer(c: int) -> SpatialVideoTransformer:
+            return SpatialVideoTransformer(
+                c, config.context_dim, config.head_dim, groups=config.norm_groups, ops=ops, **factory
+            )
+
+        self.time_embed = mlp(config.model_channels)
+        self.label_emb = nn.Sequential(mlp(config.adm_in_channels))
+
+        c = config.model_channels
+        self.input_blocks = nn.ModuleList([Block(ops.Conv2d(config.in_channels, c, 3, padding=1, **factory))])
+        skips = [c]
+        for level, width in enumerate(widths):
+            for _ in range(config.num_res_blocks):
+                attention = [transformer(width)] if config.attention_levels[level] else []
+                self.input_blocks.append(Block(res(c, width), *attention))
+                skips.append(c := width)
+            if level < len(widths) - 1:
+                self.input_blocks.append(Block(Downsample(c, ops=ops, **factory)))
+                skips.append(c)
+
+        self.middle_block = Block(res(c, c), transformer(c), res(c, c))
+
+        self.output_blocks = nn.ModuleList()
+        for level, width in reversed(list(enumerate(widths))):
+            for i in range(config.num_res_blocks + 1):
+                attention = [transformer(width)] if config.attention_levels[level] else []
+                last = level > 0 and i == config.num_res_blocks
+                upsample = [Upsample(width, ops=ops, **factory)] if last else []
+                self.output_blocks.append(Block(res(c + skips.pop(), width), *attention, *upsample))
+                c = width
+
+        self.out = nn.Sequential(
+            ops.GroupNorm(config.norm_groups, c, eps=1e-5, **factory),
+            nn.SiLU(),
+            ops.Conv2d(c, config.out_channels, 3, padding=1, **factory),
+        )
+
+    def forward(
+        self, x: Tensor, c_noise: Tensor, context: Tensor, y: Tensor, *, t: int,
+        time_context: Tensor | None = None, image_only: bool = False, hooks: Hooks = NO_HOOKS,
+    ) -> Tensor:  # fmt: skip
+        """Predict v of b clips of t frames, rows ordered video by video.
+
+        x (b t) 8 h w (c_in-scaled noisy latent, then the condition latent as it is), c_noise (b t), context (b t) l e,
+        y (b t) a -> (b t) 4 h w. `time_context` b l e defaults to that of each clip's first frame; `image_only` skips
+        every temporal layer, which is how single images are trained.
+        """
+        emb = self.time_embed(sinusoid(c_noise, self.config.model_channels).to(x.dtype))
+        emb = hooks.embedding(emb + self.label_emb(y.to(x.dtype)))
+        context = context.to(x.dtype)
+        time_context = context[::t] if time_context is None else time_context.to(x.dtype)
+        args = (emb, context, time_context, t, hooks, image_only)
+
+        h = x.contiguous(memory_format=torch.channels_last)
+        skips = []
+        for i, block in enumerate(self.input_blocks):
+            hooks.enter_block("input", i)
+            h, skip = hooks.after_input(block(h, *args))
+            skips.append(skip)
+
+        hooks.enter_block("middle", 0)
+        h = hooks.after_middle(self.middle_block(h, *args))
+
+        for i, block in enumerate(self.output_blocks):
+            hooks.enter_block("output", i)
+            h, skip = hooks.before_output(h, skips.pop())
+            h = block(torch.cat([h, skip], dim=1), *args, size=skips[-1].shape[2:] if skips else None)
+        return self.out(h)
+
+
+class Block(nn.Sequential):
+    """The layers between two skips; each gets what it needs of the pass's inputs."""
+
+    def forward(self, h: Tensor, emb, context, time_context, t, hooks, image_only, size=None) -> Tensor:
+        for layer in self:
+            if isinstance(layer, VideoResBlock):
+                h = layer(h, emb, t, image_only)
+            elif isinstance(layer, SpatialVideoTransformer):
+                h = layer(h, context, time_context, t, hooks, image_only)
+            elif isinstance(layer, Upsample):
+                h = layer(h, size)
+            else:
+                h = layer(h)
+        return h
