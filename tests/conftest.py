@@ -11,6 +11,10 @@ from types import ModuleType
 
 import pytest
 
+from clients.puresvd_client import Client
+from scripts import server as real_server
+
+TINY = "tiny.safetensors"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -69,16 +73,10 @@ def host_path():
     return Path(found)
 
 
-def make_base(base):
-    for name in ("models/checkpoints", "models/diffusers", "custom_nodes", "input", "output", "temp", "user"):
-        (base / name).mkdir(parents=True, exist_ok=True)
-    return base
-
-
 @pytest.fixture(scope="session")
 def host(tmp_path_factory):
     """The real host, imported once; its model, input and output folders are temporary."""
-    path, base = host_path(), make_base(tmp_path_factory.mktemp("host"))
+    path, base = host_path(), real_server.make_base(tmp_path_factory.mktemp("host"))
     sys.path.insert(0, str(path))  # ahead of the repository, whose own folder `nodes` must not be found first
     args = importlib.import_module("comfy.cli_args").args
     args.cpu, args.base_directory = True, str(base)
@@ -88,6 +86,28 @@ def host(tmp_path_factory):
     asyncio.run(nodes.init_builtin_extra_nodes())
     assert asyncio.run(nodes.load_custom_node(str(ROOT))), "the host could not load the pack; see its log"
     return Host(path, base, nodes, importlib.import_module("folder_paths"), str(ROOT).replace(".", "_x_"))
+
+
+@dataclass(frozen=True)
+class Server:
+    """A real server process; its checkpoint folder holds TINY, a reduced-width random checkpoint."""
+
+    client: Client
+    base: Path
+    log: Path
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory):
+    base = real_server.make_base(tmp_path_factory.mktemp("server"))
+    write_tiny(base)
+    with real_server.running(host_path(), base, python=Path(sys.executable)) as client:
+        yield Server(client, base, base / "server.log")
+
+
+def write_tiny(base):
+    make = importlib.import_module("tests.make_checkpoint")
+    make.write_checkpoint(base / "models" / "checkpoints" / TINY)
 
 
 @pytest.fixture(scope="session")
