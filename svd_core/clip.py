@@ -78,13 +78,14 @@ class Embeddings(nn.Module):
         tokens = (config.image_size // config.patch) ** 2 + 1
         self.class_embedding = nn.Parameter(torch.zeros(config.width, **factory))
         self.patch_embedding = ops.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False, **factory)
-        self.position_embedding = nn.Embedding(tokens, config.width, **factory)
+        self.position_embedding = ops.Embedding(tokens, config.width, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """n 3 S S -> n (1 + patches) c"""
         patches = rearrange(self.patch_embedding(x), "n c h w -> n (h w) c")
         token = self.class_embedding.to(patches).expand(len(x), 1, -1)
-        return torch.cat([token, patches], dim=1) + self.position_embedding.weight.to(patches)
+        tokens = torch.cat([token, patches], dim=1)
+        return tokens + self.position_embedding(torch.arange(tokens.shape[1], device=x.device)).to(tokens)
 
 
 class Encoder(nn.Module):

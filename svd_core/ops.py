@@ -1,6 +1,6 @@
 """The layers that networks are built from, with the fastest and most accurate route the device offers.
 
-A network takes any namespace with these names (`Linear, Conv2d, Conv3d, GroupNorm, LayerNorm`); this module is the
+A network takes any namespace with these names (`Linear, Conv2d, Conv3d, GroupNorm, LayerNorm, Embedding`); this module is the
 default, and `linear` and `group_norm` serve hosts that bring their own layer classes.
 """
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-Conv2d, Conv3d, LayerNorm = nn.Conv2d, nn.Conv3d, nn.LayerNorm
+Conv2d, Conv3d, LayerNorm, Embedding = nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.Embedding
 
 BLOCK = 256  # rows whose sums stay exact enough in float32, and stay in cache
 

@@ -1,0 +1,162 @@
+"""Noise levels, and one function per sampler of dx/dsigma = (x - D(x; sigma)) / sigma.
+
+Samplers take denoise(x, sigma) -> denoised (same shape, sigma a scalar tensor), latents x already scaled by the first
+noise level, and n + 1 levels that fall and usually end in 0. They change no argument. `on_step(i, n)` is called after
+step i of n. Stochastic ones draw float32 noise from a CPU `generator`, so a seed means the same clip on any device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+OnStep = Callable[[int, int], None]
+
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
+AYS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+
+
+# Noise levels
+
+
+def karras(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
+    """n + 1 levels, warped by rho between sigma_max and sigma_min, then 0 (EDM, eq. 5): n + 1, float32."""
+    ramp = torch.linspace(0, 1, n)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return append_zero((high + ramp * (low - high)) ** rho)
+
+
+def ays(n: int) -> Tensor:
+    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024): n + 1."""
+    at = torch.linspace(0, len(AYS_SVD) - 1, n + 1, dtype=torch.float64)
+    logs = torch.tensor(AYS_SVD, dtype=torch.float64).log()
+    i = at.floor().long().clamp(max=len(AYS_SVD) - 2)
+    return append_zero(torch.lerp(logs[i], logs[i + 1], at - i).exp().float()[:-1])
+
+
+def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """n levels evenly spaced in log sigma, then 0: n + 1, float32."""
+    return append_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), n).exp())
+
+
+def append_zero(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+def initial(noise: Tensor, sigma_max: Tensor) -> Tensor:
+    """Unit noise to the first latent, scaled to the deviation sqrt(1 + sigma²) of noised unit-variance data."""
+    return noise * (1 + sigma_max.float() ** 2).sqrt().to(noise)
+
+
+# Samplers
+
+
+def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
+    """The derivative dx/dsigma of the probability-flow ODE."""
+    return (x - denoised) / sigma
+
+
+def euler(
+    denoise, x: Tensor, sigmas: Tensor, *, S_churn: float = 0.0, S_tmin: float = 0.0, S_tmax: float = math.inf,
+    S_noise: float = 1.0, generator: torch.Generator | None = None, on_step: OnStep | None = None,
+) -> Tensor:  # fmt: skip
+    """EDM Algorithm 2 without the second-order correction; S_churn > 0 adds noise before each step."""
+    n = len(sigmas) - 1
+    for i in range(n):
+        x, t_hat = churn(x, sigmas, i, S_churn, S_tmin, S_tmax, S_noise, generator)
+        d = to_d(x, t_hat, denoise(x, t_hat))
+        x = x + d * (sigmas[i + 1] - t_hat)
+        _report(on_step, i, n)
+    return x
+
+
+def heun(
+    denoise, x: Tensor, sigmas: Tensor, *, S_churn: float = 0.0, S_tmin: float = 0.0, S_tmax: float = math.inf,
+    S_noise: float = 1.0, generator: torch.Generator | None = None, on_step: OnStep | None = None,
+) -> Tensor:  # fmt: skip
+    """EDM Algorithm 2: second order, two network calls a step but for the last."""
+    n = len(sigmas) - 1
+    for i in range(n):
+        x_hat, t_hat = churn(x, sigmas, i, S_churn, S_tmin, S_tmax, S_noise, generator)
+        d_cur = to_d(x_hat, t_hat, denoise(x_hat, t_hat))
+        t_next = sigmas[i + 1]
+        x = x_hat + d_cur * (t_next - t_hat)
+        if t_next > 0:
+            d_prime = to_d(x, t_next, denoise(x, t_next))
+            x = x_hat + (d_cur + d_prime) / 2 * (t_next - t_hat)
+        _report(on_step, i, n)
+    return x
+
+
+def dpmpp_2m(denoise, x: Tensor, sigmas: Tensor, *, on_step: OnStep | None = None) -> Tensor:
+    """DPM-Solver++(2M): second order from the previous denoised value, one network call a step (Lu et al., 2022)."""
+    n = len(sigmas) - 1
+    denoised_old = None
+    for i in range(n):
+        denoised = denoise(x, sigmas[i])
+        D = denoised
+        if denoised_old is not None and sigmas[i + 1] > 0:
+            h_last, h = (sigmas[i - 1] / sigmas[i]).log(), (sigmas[i] / sigmas[i + 1]).log()
+            D = denoised + (denoised - denoised_old) * (h / h_last / 2)
+        x = torch.lerp(D, x, (sigmas[i + 1] / sigmas[i]).to(x))
+        denoised_old = denoised
+        _report(on_step, i, n)
+    return x
+
+
+def euler_ancestral(
+    denoise, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, S_noise: float = 1.0,
+    generator: torch.Generator, on_step: OnStep | None = None,
+) -> Tensor:  # fmt: skip
+    """Euler to sigma_down, then fresh noise back up to the next level; eta 0 is `euler`."""
+    n = len(sigmas) - 1
+    for i in range(n):
+        sigma, sigma_next = sigmas[i], sigmas[i + 1]
+        ratio = (sigma_next / sigma) ** 2
+        sigma_up = torch.minimum(sigma_next, eta * sigma_next * (1 - ratio).sqrt())
+        sigma_down = (sigma_next**2 - sigma_up**2).sqrt()
+        d = to_d(x, sigma, denoise(x, sigma))
+        x = x + d * (sigma_down - sigma)
+        if sigma_up > 0:
+            x = x + draw(x, generator) * (S_noise * sigma_up)
+        _report(on_step, i, n)
+    return x
+
+
+def lcm(denoise, x: Tensor, sigmas: Tensor, *, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
+    """Multistep consistency sampling for distilled models such as AnimateLCM-SVD: denoise, then renoise."""
+    n = len(sigmas) - 1
+    for i in range(n):
+        x = denoise(x, sigmas[i])
+        if sigmas[i + 1] > 0:
+            x = x + draw(x, generator) * sigmas[i + 1]
+        _report(on_step, i, n)
+    return x
+
+
+SAMPLERS = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m, "euler_ancestral": euler_ancestral, "lcm": lcm}
+
+
+def churn(x, sigmas, i, S_churn, S_tmin, S_tmax, S_noise, generator) -> tuple[Tensor, Tensor]:
+    """Lines 4-6 of EDM Algorithm 2: raise the noise level of x from sigmas[i] to t_hat."""
+    sigma = sigmas[i]
+    gamma = min(S_churn / (len(sigmas) - 1), math.sqrt(2) - 1) if S_tmin <= sigma <= S_tmax else 0.0
+    if gamma <= 0:
+        return x, sigma
+    t_hat = sigma * (1 + gamma)
+    return x + draw(x, generator) * (S_noise * (t_hat**2 - sigma**2).sqrt()), t_hat
+
+
+def draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Unit noise shaped as x, from a CPU generator, in float32."""
+    if generator is None:
+        raise ValueError("this sampler draws noise; pass generator=torch.Generator().manual_seed(seed)")
+    return torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
+
+
+def _report(on_step: OnStep | None, i: int, n: int) -> None:
+    if on_step is not None:
+        on_step(i, n)
