@@ -34,14 +34,14 @@ def folder() -> Path:
 def locked(name: str) -> Iterator[None]:
     """Hold the named lock; the system frees it when the process dies."""
     with open(folder() / f"{name}.lock", "a+", encoding="utf-8") as file:
-        if not _try_lock(file.fileno()):
+        if not try_lock(file.fileno()):
             say("another run is preparing the same thing; waiting for it")
-            while not _try_lock(file.fileno()):
+            while not try_lock(file.fileno()):
                 time.sleep(0.5)
         yield  # closing the file frees the lock
 
 
-def _try_lock(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     try:
         if os.name == "nt":
             os.lseek(descriptor, 0, os.SEEK_SET)

@@ -35,7 +35,7 @@ def prepare(host: Host, *, tests: bool) -> Path:
         return python
     with cache.locked(base.name):
         if not _state(base).get("base"):
-            _make(base, host)
+            make(base, host)
             _install(base, python, *_host_requirements(host))
             _finish(base, {"base": True})
         if tests and _state(base) != wanted:
@@ -71,7 +71,7 @@ def _host_requirements(host: Host) -> tuple[object, ...]:
     return () if host.python else (*TORCH, "-r", host.path / "requirements.txt")
 
 
-def _make(base: Path, host: Host) -> None:
+def make(base: Path, host: Host) -> None:
     shutil.rmtree(base, ignore_errors=True)
     size = "small, for the test tools" if host.python else "several minutes, about 6 GB"
     cache.say(f"making an isolated environment in {base} (once; {size})")

@@ -40,9 +40,9 @@ class Host:
 
 
 def find() -> Host:
-    around = _around(Path(os.path.abspath(__file__)).parent.parent)
-    if around:
-        return Host(around, own_python(around))
+    outer = around(Path(os.path.abspath(__file__)).parent.parent)
+    if outer:
+        return Host(outer, own_python(outer))
     if chosen := os.environ.get("COMFYUI_PATH"):
         path = Path(chosen).expanduser().absolute()
         if not _is_host(path):
@@ -58,7 +58,8 @@ def _is_host(path: Path) -> bool:
     return (path / "main.py").is_file() and (path / "comfy").is_dir()
 
 
-def _around(pack: Path) -> Path | None:
+def around(pack: Path) -> Path | None:
+    """The ComfyUI that holds this folder among its custom nodes, also where it is a link there."""
     for place in dict.fromkeys((pack, pack.resolve())):
         if place.parent.name == "custom_nodes" and _is_host(place.parent.parent):
             return place.parent.parent

@@ -1,0 +1,127 @@
+"""Rules of the whole repository: lint, sizes, which way imports point, what the metadata promises."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server"}
+TEMPLATES = ("example_workflows", "example", "examples", "workflow", "workflows")
+OWN = {"clients", "nodes", "scripts", "svd_core", "tests"}
+
+
+def sources(*folders):
+    return [path for folder in folders for path in sorted((ROOT / folder).rglob("*.py"))]
+
+
+def name(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def imports(path):
+    """Dotted names a file imports, relative ones as paths from the root: `nodes.host.model`."""
+    package = path.relative_to(ROOT).parts[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from ((0, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            stem = [*package[: len(package) - node.level + 1]] if node.level else []
+            stem += node.module.split(".") if node.module else []
+            yield from ((node.level, ".".join([*stem, alias.name])) for alias in node.names)
+
+
+def host_imports(path):
+    return {target.split(".")[0] for level, target in imports(path) if level == 0} & HOST_MODULES
+
+
+def test_lint_is_clean():
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", str(ROOT)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow  # the checker reads all of torch's annotations
+def test_types_are_sound():
+    line = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml")]
+    done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sources("svd_core", "nodes", "scripts", "clients"), ids=name)
+def test_files_and_functions_stay_short(path):
+    text = path.read_text(encoding="utf-8")
+    assert text.count("\n") <= 250
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert not [f.name for f in functions if f.end_lineno - f.lineno >= 45]
+
+
+@pytest.mark.parametrize("path", sources("svd_core"), ids=name)
+def test_core_knows_nothing_of_host_or_nodes(path):
+    assert not host_imports(path)
+    assert not [target for _, target in imports(path) if target.split(".")[0] in OWN - {"svd_core"}]
+
+
+@pytest.mark.parametrize("path", sources("svd_core", "nodes"), ids=name)
+def test_imports_inside_the_pack_are_relative(path):
+    assert not [target for level, target in imports(path) if level == 0 and target.split(".")[0] in OWN]
+
+
+@pytest.mark.parametrize("path", [p for p in sources("nodes") if "host" not in p.parts], ids=name)
+def test_only_the_host_glue_touches_host_internals(path):
+    assert host_imports(path) <= {"comfy_api", "folder_paths"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "nodes").glob("*.py")), ids=name)
+def test_node_modules_do_not_import_each_other(path):
+    if path.name == "__init__.py":
+        return
+    shared = {"convert", "files", "host", "sockets"}
+    inner = {target.split(".")[1] for level, target in imports(path) if level and target.startswith("nodes.")}
+    assert inner <= shared
+
+
+def test_core_has_no_import_cycle():
+    modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources("svd_core")}
+    arrows = {}
+    for module, path in modules.items():
+        named = {target for _, target in imports(path)}
+        arrows[module] = (named | {target.rpartition(".")[0] for target in named}) & set(modules) - {module}
+    while leaves := [module for module, targets in arrows.items() if not targets]:
+        arrows = {m: targets - set(leaves) for m, targets in arrows.items() if m not in leaves}
+    assert not arrows
+
+
+def test_core_imports_without_the_host():
+    modules = [".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sources("svd_core")]
+    modules = [module.removesuffix(".__init__") for module in modules if not module.endswith("__main__")]
+    load = f"import importlib, sys; [importlib.import_module(m) for m in {modules}]"
+    code = load + "; assert 'comfy' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", sources("scripts", "clients"), ids=name)
+def test_commands_and_client_need_only_the_standard_library(path):
+    allowed = sys.stdlib_module_names | {"scripts", "clients"}
+    assert not {target.split(".")[0] for _, target in imports(path)} - allowed
+
+
+def test_only_one_folder_is_named_like_templates():
+    assert sum((ROOT / folder).exists() for folder in TEMPLATES) <= 1, (
+        "the host serves only the first of these folders"
+    )
+
+
+def test_metadata_is_what_the_registry_reads():
+    tomllib = pytest.importorskip("tomllib")
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert re.fullmatch(r"\d+\.\d+\.\d+", data["project"]["version"])
+    floor = data["tool"]["comfy"]["requires-comfyui"]
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", floor), "two numbers are dropped"
+    assert (ROOT / data["project"]["license"]["file"]).is_file()
+    assert (ROOT / data["project"]["readme"]).is_file()
+    assert data["project"]["dependencies"] == (ROOT / "requirements.txt").read_text(encoding="utf-8").split()
+    assert not re.search(r"[=<>~]", " ".join(data["project"]["dependencies"])), "pins break hosts"
