@@ -65,7 +65,7 @@ def test_hosts_own_python_is_used_as_it_is(fake):
 def test_lock_is_free_again_when_its_process_dies(tmp_path, monkeypatch):
     monkeypatch.setenv("PURESVD_CACHE", str(tmp_path))
     assert elsewhere("with cache.locked('x'): os._exit(7)") == 7
-    attempt = "sys.exit(cache.try_lock(open(cache.folder() / 'x.lock', 'a+').fileno()))"
+    attempt = "file = open(cache.folder() / 'x.lock', 'a+'); sys.exit(cache.try_lock(file.fileno()))"
     with cache.locked("x"):
         assert elsewhere(attempt) == 0
     assert elsewhere(attempt) == 1
