@@ -14,8 +14,13 @@ from scripts.host import Host
 
 TORCH = ("torch==2.11.0", "torchvision==0.26.0", "torchaudio==2.11.0")
 TEST_REQUIREMENTS = cache.ROOT / "requirements-test.txt"
-# Where an interpreter keeps its packages, one folder a line.
-_SITE = "import sysconfig as s; print('\\n'.join({s.get_path('purelib'), s.get_path('platlib')}))"
+# A .pth file's text that gives another interpreter the packages of the one that runs this.
+_SITE = """
+import sys
+for path in sys.path:
+    if path.endswith("-packages"):
+        print(f"import site; site.addsitedir({path!r})")
+"""
 _STRAY = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
 _ACCELERATED = """
 import sys, torch
