@@ -1,6 +1,7 @@
 """What every test may ask for: the real host in this process, a real server, slow tests on request."""
 
 import asyncio
+import contextlib
 import importlib
 import os
 import shutil
@@ -14,7 +15,6 @@ import pytest
 from clients.puresvd_client import Client
 from scripts import server as real_server
 
-TINY = "tiny.safetensors"
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -24,7 +24,7 @@ def pytest_addoption(parser):
 
 def pytest_collection_modifyitems(config, items):
     for item in items:
-        if {"host", "server"} & set(getattr(item, "fixturenames", ())):
+        if {"host", "server", "start_server"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.host)
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
@@ -90,24 +90,36 @@ def host(tmp_path_factory):
 
 @dataclass(frozen=True)
 class Server:
-    """A real server process; its checkpoint folder holds TINY, a reduced-width random checkpoint."""
+    """A real server process; its checkpoint folder holds `tiny.safetensors`, reduced-width and random."""
 
     client: Client
     base: Path
-    log: Path
+
+    @property
+    def log(self):
+        return (self.base / "server.log").read_text(encoding="utf-8", errors="replace")
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory):
-    base = real_server.make_base(tmp_path_factory.mktemp("server"))
-    write_tiny(base)
-    with real_server.running(host_path(), base, python=Path(sys.executable)) as client:
-        yield Server(client, base, base / "server.log")
+def start_server(tmp_path_factory):
+    """Starts one: `with start_server(host folder) as server`."""
+
+    @contextlib.contextmanager
+    def start(path):
+        base = real_server.make_base(tmp_path_factory.mktemp("server"))
+        make = importlib.import_module("tests.make_checkpoint")
+        make.write_checkpoint(base / "models" / "checkpoints" / "tiny.safetensors")
+        with real_server.running(path, base, python=Path(sys.executable)) as client:
+            yield Server(client, base)
+
+    return start
 
 
-def write_tiny(base):
-    make = importlib.import_module("tests.make_checkpoint")
-    make.write_checkpoint(base / "models" / "checkpoints" / TINY)
+@pytest.fixture(scope="session")
+def server(start_server):
+    """One server for all tests that ask for it."""
+    with start_server(host_path()) as running:
+        yield running
 
 
 @pytest.fixture(scope="session")
