@@ -1,0 +1,236 @@
+"""File or folder -> tensors under canonical names, their configurations and a report -> networks."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from . import ops as core_ops
+from .clip import CLIPConfig, CLIPVision
+from .configs import FAMILIES, Part, check, clip_config, unet_config, vae_config
+from .contents import Contents, sort
+from .files import open_tensors, read_header
+from .folders import open_folder
+from .presets import METADATA, Hints, Preset, choose_preset, hints_from_configs, hints_json, parse_hints
+from .report import TITLES, Report
+from .unet import UNetConfig, VideoUNet
+from .vae import VAE, VAEConfig
+
+FAMILY_TITLES = {"svd": "Stable Video Diffusion", "sv3d_u": "SV3D_u", "sv3d_p": "SV3D_p"}
+NETWORKS: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module]]] = {
+    "unet": (unet_config, VideoUNet),
+    "vae": (vae_config, VAE),
+    "clip": (clip_config, CLIPVision),
+}
+Source = str | os.PathLike[str]
+Device = str | torch.device
+Tensors = dict[str, Tensor]
+Given = Mapping[str, Tensor] | Callable[[str], Mapping[str, Tensor]] | None
+
+
+@dataclass
+class Checkpoint:
+    """Validated tensors, not copied: single-file names for U-Net and VAE, transformers' for CLIP."""
+
+    kind: str  # svd, sv3d_u, sv3d_p, diffusers folder, parts; or the only network there: unet, vae, clip
+    unet: Tensors | None
+    vae: Tensors | None
+    clip: Tensors | None
+    unet_config: UNetConfig | None
+    vae_config: VAEConfig | None
+    clip_config: CLIPConfig | None
+    preset: Preset
+    metadata: dict[str, str]  # of the file as it is
+    report: Report
+    hints: Hints = field(default_factory=Hints)  # its `puresvd` entry
+
+    @property
+    def family(self) -> str | None:
+        """svd, sv3d_u or sv3d_p, by the width of the U-Net's conditioning vector."""
+        return FAMILIES[self.unet_config.adm_in_channels] if self.unet_config else None
+
+    def hints_json(self) -> str:
+        """A `puresvd` entry that keeps what tensors cannot tell, the preset included, for saving."""
+        hints = replace(self.hints, preset=self.preset)
+        if self.unet_config:
+            hints = replace(
+                hints, head_dim=self.unet_config.head_dim, unet_norm_groups=self.unet_config.norm_groups
+            )
+        if self.vae_config:
+            hints = replace(hints, vae_norm_groups=self.vae_config.norm_groups)
+        if self.clip_config:
+            hints = replace(hints, clip={"heads": self.clip_config.heads})
+        return hints_json(hints)
+
+
+@dataclass
+class SVD:
+    """Networks ready to run."""
+
+    unet: VideoUNet
+    vae: VAE
+    clip: CLIPVision
+    preset: Preset
+    report: Report
+
+
+def read(path: Source, *, tensors: Given = None) -> Checkpoint:
+    """A single file, a diffusers folder, or the file or folder of one network, checked; nothing is copied.
+
+    `tensors` lets a host bring the state dict itself, or a function that loads a file once its header is checked.
+    """
+    where = os.fspath(path)
+    if isinstance(tensors, Mapping) or not Path(path).is_dir():
+        found, metadata = _open(where, tensors)
+        return _assemble({where: sort(found, where)}, where, metadata, {})
+    contents, merged, configs = {}, {}, {}
+    for name, component in open_folder(Path(path), lambda file: _open(file, tensors)).items():
+        place = os.fspath(component.folder)
+        contents[place] = sort(component.tensors, place)
+        networks = list(contents[place].networks)
+        if networks != [name or networks[0]]:
+            raise ValueError(
+                f"{place} holds {TITLES[networks[0]]} weights, not the {TITLES[name]}'s; download it again"
+            )
+        configs[networks[0]] = component.config
+        merged.update(component.metadata)
+    return _assemble(contents, where, merged, configs)
+
+
+def _open(path: str, tensors: Given) -> tuple[Tensors, dict[str, str]]:
+    if tensors is None:
+        return open_tensors(path)
+    if isinstance(tensors, Mapping):
+        return dict(tensors), read_header(path).metadata if os.path.isfile(path) else {}
+    metadata = read_header(path).metadata
+    return dict(tensors(path)), metadata
+
+
+def _assemble(
+    contents: dict[str, Contents], where: str, metadata: dict[str, str], configs: dict[str, Any]
+) -> Checkpoint:
+    """Configure and check each network found, and say what the whole is."""
+    saved = [found.hints for found in contents.values() if found.hints] + [metadata.get(METADATA)]
+    hints = parse_hints(saved[0], where) if saved[0] else hints_from_configs(configs, where)
+    networks: dict[str, Tensors] = {}
+    sizes: dict[str, Any] = {}
+    report = Report(where)
+    for place, found in contents.items():
+        report.leave(found.unused, found.unknown)
+        for name, tensors in found.networks.items():
+            part = Part(place, TITLES[name], found.spell[name])
+            configure, network = NETWORKS[name]
+            sizes[name] = configure(tensors, hints, part)
+            extra = set(check(network(sizes[name], device="meta"), tensors, part))
+            report.leave({}, [part.spell(key) for key in tensors if key in extra])
+            networks[name] = {key: tensor for key, tensor in tensors.items() if key not in extra}
+    report.count(networks)
+    family = FAMILIES[sizes["unet"].adm_in_channels] if "unet" in sizes else "svd"
+    kind = "diffusers folder" if len(configs) > 1 else family if len(networks) > 1 else next(iter(networks))
+    frames = configs.get("unet", {}).get("num_frames")
+    label = "/".join(Path(where).parts[-3:]) if configs else Path(where).stem
+    preset = choose_preset(label, hints, family=family, frames=frames if type(frames) is int else None)
+    return _checkpoint(kind, networks, sizes, preset, metadata, report, hints)
+
+
+def _checkpoint(
+    kind: str, networks: dict[str, Tensors], sizes: dict[str, Any], preset: Preset, metadata: dict[str, str],
+    report: Report, hints: Hints,
+) -> Checkpoint:  # fmt: skip
+    checkpoint = Checkpoint(
+        kind=kind,
+        unet=networks.get("unet"),
+        vae=networks.get("vae"),
+        clip=networks.get("clip"),
+        unet_config=sizes.get("unet"),
+        vae_config=sizes.get("vae"),
+        clip_config=sizes.get("clip"),
+        preset=preset,
+        metadata=metadata,
+        report=report,
+        hints=hints,
+    )
+    titles = [f"{FAMILY_TITLES[checkpoint.family]} {TITLES['unet']}"] if checkpoint.family else []
+    titles += [TITLES[name] for name in ("vae", "clip") if name in networks]
+    report.what = f"{kind} with {', '.join(titles)}" if len(titles) > 1 else titles[0]
+    if vae := checkpoint.vae_config:
+        report.notes.append("decoder: over time" if vae.temporal else "decoder: frame by frame")
+        report.notes.append(
+            "encoder: " + ("the reference's" if vae.embedder else "the autoencoder's own, the only one")
+        )
+    if checkpoint.family:
+        report.notes.append(
+            f"preset: {preset.name}, {preset.frames} frames of {preset.width} x {preset.height}"
+        )
+    _check_fit(checkpoint)
+    return checkpoint
+
+
+def _check_fit(checkpoint: Checkpoint) -> None:
+    """The networks of one video must speak of the same latents and embeddings."""
+    where, unet = checkpoint.report.where, checkpoint.unet_config
+    if unet and (vae := checkpoint.vae_config) and vae.z_channels != unet.out_channels:
+        found = f"the VAE has {vae.z_channels} latent channels, the U-Net {unet.out_channels}"
+        raise ValueError(f"{where}: {found}; choose the VAE of an SVD checkpoint")
+    if unet and (clip := checkpoint.clip_config) and clip.projection != unet.context_dim:
+        found = f"the CLIP image tower gives {clip.projection} values, the U-Net takes {unet.context_dim}"
+        raise ValueError(f"{where}: {found}; choose CLIP-ViT-H-14")
+
+
+def read_parts(unet: Source | Checkpoint, vae: Source | Checkpoint, clip: Source | Checkpoint) -> Checkpoint:
+    """U-Net, VAE and CLIP tower from three files, each of which may also hold more."""
+    networks, sizes, sources = {}, {}, {}
+    report = Report("")
+    for name, source in (("unet", unet), ("vae", vae), ("clip", clip)):
+        sources[name] = part = source if isinstance(source, Checkpoint) else read(source)
+        tensors = getattr(part, name)
+        if tensors is None:
+            raise ValueError(
+                f"{part.report.where} holds no {TITLES[name]}, only {part.report.what}; choose another file"
+            )
+        networks[name], sizes[name] = tensors, getattr(part, f"{name}_config")
+        report.leave({}, part.report.unknown)
+    report.where = ", ".join(dict.fromkeys(part.report.where for part in sources.values()))
+    report.count(networks)
+    first = sources["unet"]
+    return _checkpoint("parts", networks, sizes, first.preset, first.metadata, report, first.hints)
+
+
+def require_whole(checkpoint: Checkpoint) -> None:
+    """Stop where a network is missing."""
+    missing = [TITLES[name] for name in TITLES if getattr(checkpoint, name) is None]
+    if missing:
+        found = (
+            f"{checkpoint.report.where} holds only {checkpoint.report.what}; missing: {', '.join(missing)}"
+        )
+        raise ValueError(
+            f"{found}. Choose a whole SVD checkpoint, or load U-Net, VAE and CLIP from separate files"
+        )
+
+
+def load(
+    source: Source | Checkpoint,
+    *,
+    dtype: torch.dtype | None = None,
+    device: Device = "cpu",
+    ops: Any = core_ops,
+) -> SVD:
+    """Networks from a file, a folder or what `read` gave: built without memory, then given its tensors."""
+    checkpoint = source if isinstance(source, Checkpoint) else read(source)
+    require_whole(checkpoint)
+    networks: dict[str, Any] = {}
+    for name, (_, build) in NETWORKS.items():
+        network = build(getattr(checkpoint, f"{name}_config"), ops=ops, device="meta")
+        tensors = getattr(checkpoint, name)
+        placed = {
+            key: tensor.to(device=device, dtype=dtype or tensor.dtype) for key, tensor in tensors.items()
+        }
+        network.load_state_dict(placed, strict=True, assign=True)
+        networks[name] = network.eval().requires_grad_(False)
+    return SVD(**networks, preset=checkpoint.preset, report=checkpoint.report)

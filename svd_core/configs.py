@@ -1,0 +1,222 @@
+"""Network sizes from tensor shapes, and the check that every tensor is there in its shape.
+
+Sizes are those of most tensors that show them, so that one wrong tensor is named instead of believed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .clip import CLIPConfig
+from .files import show
+from .keys import indices, unet_layout, vae_layout
+from .presets import Hints
+from .unet import UNetConfig
+from .vae import VAEConfig
+
+Tensors = Mapping[str, Tensor]
+FAMILIES = {768: "svd", 256: "sv3d_u", 1280: "sv3d_p"}  # by the width of the U-Net's conditioning vector
+NAMED = 4  # how many names a sentence lists
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a message calls the tensors: their file, the network, and how the file spells a name."""
+
+    where: str
+    network: str
+    spell: Callable[[str], str]
+
+    def fault(self, text: str) -> ValueError:
+        """The sentence to raise."""
+        return ValueError(f"{self.where}: the {self.network} {text}")
+
+
+def _sizes(tensors: Tensors, witnesses: Iterable[tuple[str, int]]) -> Iterable[int]:
+    for name, axis in witnesses:
+        if name in tensors and tensors[name].ndim > axis:
+            yield tensors[name].shape[axis]
+
+
+def _vote(part: Part, tensors: Tensors, witnesses: Iterable[tuple[str, int]]) -> int:
+    """The size that most of the named axes have."""
+    witnesses = list(witnesses)
+    votes = Counter(_sizes(tensors, witnesses)).most_common(1)
+    if not votes or votes[0][0] < 1:
+        raise part.fault(
+            f"lacks {show(part.spell(witnesses[0][0]))}; the file is incomplete: download it again"
+        )
+    return votes[0][0]
+
+
+def _axes(tensors: Tensors, ends: tuple[str, ...], axis: int, start: str = "") -> list[tuple[str, int]]:
+    return [(name, axis) for name in tensors if name.startswith(start) and name.endswith(ends)]
+
+
+def _multiples(part: Part, widths: list[int], base: int, groups: int, divisor: int) -> tuple[int, ...]:
+    for width in widths:
+        if width % base:
+            raise part.fault(f"has levels of {widths} channels, which are no multiples of {base}")
+        if width % groups or width % divisor:
+            found = f"{groups} norm groups and heads of {divisor}" if divisor > 1 else f"{groups} norm groups"
+            raise part.fault(
+                f"has {width} channels, which {found} do not divide; state them in puresvd metadata"
+            )
+    return tuple(width // base for width in widths)
+
+
+def _check_layout(part: Part, levels: int, blocks: int) -> None:
+    if levels > 6 or blocks > 4:
+        raise part.fault(
+            f"has {levels} levels of {blocks} blocks; SVD has 4 levels of 2: choose another file"
+        )
+
+
+def unet_config(tensors: Tensors, hints: Hints, part: Part) -> UNetConfig:
+    """The configuration of a U-Net in single-file names."""
+    layout = unet_layout(tensors)
+    _check_layout(part, layout.levels, layout.res_blocks)
+    first = [("input_blocks.0.0.weight", 0), ("input_blocks.0.0.bias", 0), ("time_embed.0.weight", 1)]
+    base = _vote(part, tensors, [*first, ("input_blocks.1.0.in_layers.0.weight", 0)])
+    ends = tuple(
+        f"{name}.{kind}"
+        for name in ("in_layers.2", "out_layers.0", "out_layers.3")
+        for kind in ("weight", "bias")
+    )
+    widths = []
+    for level in range(layout.levels):
+        start = 1 + level * (layout.res_blocks + 1)
+        blocks = [f"input_blocks.{start + j}.0." for j in range(layout.res_blocks)]
+        widths.append(
+            _vote(part, tensors, [w for block in blocks for w in _axes(tensors, ends, 0, block)] or first)
+        )
+    adm = _vote(part, tensors, [("label_emb.0.0.weight", 1)])
+    if adm not in FAMILIES:
+        raise part.fault(
+            f"takes {adm} conditioning values; SVD takes 768, SV3D 256 or 1280: choose another file"
+        )
+    latent = _vote(part, tensors, [("out.2.weight", 0), ("out.2.bias", 0)])
+    taken = _vote(part, tensors, [("input_blocks.0.0.weight", 1)])
+    if taken != 2 * latent:
+        raise part.fault(f"takes {taken} channels and gives {latent}; an SVD U-Net takes 8 and gives 4")
+    return UNetConfig(
+        model_channels=base,
+        channel_mult=_multiples(part, widths, base, hints.unet_norm_groups, hints.head_dim),
+        num_res_blocks=layout.res_blocks,
+        attention_levels=layout.attention,
+        context_dim=_vote(
+            part, tensors, _axes(tensors, ("attn2.to_k.weight", "attn2.to_v.weight"), 1) or first
+        ),
+        adm_in_channels=adm,
+        in_channels=taken,
+        out_channels=latent,
+        head_dim=hints.head_dim,
+        norm_groups=hints.unet_norm_groups,
+    )
+
+
+def vae_config(tensors: Tensors, hints: Hints, part: Part) -> VAEConfig:
+    """The configuration of a VAE in `embedder.` and `first_stage_model.` names."""
+    layout = vae_layout(name.partition(".")[2] for name in tensors)
+    _check_layout(part, layout.levels, layout.res_blocks)
+    if not any(".encoder." in name for name in tensors):
+        raise part.fault("has a decoder but no encoder; choose a file with both")
+    if not any(".decoder." in name for name in tensors):
+        raise part.fault("has an encoder but no decoder; choose a file with both")
+    base = _vote(part, tensors, _axes(tensors, ("encoder.conv_in.weight", "encoder.conv_in.bias"), 0))
+    ends = tuple(f"{name}.{kind}" for name in ("norm2", "conv1", "conv2") for kind in ("weight", "bias"))
+    widths = []
+    for level in range(layout.levels):
+        places = [f"embedder.encoder.down.{level}.block.", f"first_stage_model.encoder.down.{level}.block."]
+        places.append(f"first_stage_model.decoder.up.{level}.block.")
+        witnesses = [w for place in places for w in _axes(tensors, ends, 0, place)]
+        widths.append(_vote(part, tensors, witnesses or [(places[0] + "0.conv1.weight", 0)]))
+    ins = _axes(tensors, ("decoder.conv_in.weight",), 1) + _axes(tensors, ("post_quant_conv.weight",), 0)
+    outs = _axes(tensors, ("encoder.conv_out.weight", "encoder.conv_out.bias", "quant_conv.bias"), 0)
+    latents = Counter([*_sizes(tensors, ins), *(n // 2 for n in _sizes(tensors, outs) if n > 4)]).most_common(
+        1
+    )
+
+    def has(start: str) -> bool:
+        return any(name.startswith(start) for name in tensors)
+
+    temporal = any("time_stack" in name or "mix_factor" in name for name in tensors)
+    image_decoder = (
+        not temporal and has("embedder.") and ".embedders.3." in part.spell("embedder.")
+    )  # not SV3D's
+    return VAEConfig(
+        ch=base,
+        ch_mult=_multiples(part, widths, base, hints.vae_norm_groups, 1),
+        num_res_blocks=layout.res_blocks,
+        z_channels=latents[0][0] if latents else 4,
+        temporal=temporal,
+        embedder=has("embedder.encoder."),
+        native_encoder=has("first_stage_model.encoder."),
+        quant_conv=has("first_stage_model.quant_conv."),
+        post_quant_conv=has("first_stage_model.post_quant_conv.") or image_decoder,
+        norm_groups=hints.vae_norm_groups,
+    )
+
+
+def clip_config(tensors: Tensors, hints: Hints, part: Part) -> CLIPConfig:
+    """The configuration of an image tower in transformers names."""
+    layers = max(indices(tensors, r"vision_model\.encoder\.layers\.(\d{1,6})\."), default=-1) + 1
+    if not 1 <= layers <= 100:
+        raise part.fault(f"has {layers} layers; ViT-H has 32: choose another file")
+    start = "vision_model.embeddings."
+    patches = [(start + "patch_embedding.weight", 0), ("vision_model.pre_layrnorm.weight", 0)]
+    width = _vote(
+        part, tensors, [*patches, (start + "class_embedding", 0), (start + "position_embedding.weight", 1)]
+    )
+    patch = _vote(
+        part, tensors, [(start + "patch_embedding.weight", 2), (start + "patch_embedding.weight", 3)]
+    )
+    positions = _vote(part, tensors, [(start + "position_embedding.weight", 0)])
+    side = math.isqrt(positions - 1)
+    if side * side != positions - 1 or not side:
+        raise part.fault(f"has {positions} positions, which is no square and one; choose another file")
+    heads = hints.clip.get("heads", 16)
+    if width % heads:
+        raise part.fault(
+            f"has width {width}, which {heads} heads do not divide; state them in puresvd metadata"
+        )
+    return CLIPConfig(
+        width=width,
+        layers=layers,
+        heads=heads,
+        mlp=_vote(part, tensors, _axes(tensors, ("mlp.fc1.weight", "mlp.fc1.bias"), 0) or patches),
+        patch=patch,
+        image_size=side * patch,
+        projection=_vote(part, tensors, [("visual_projection.weight", 0)]),
+    )
+
+
+def check(network: nn.Module, tensors: Tensors, part: Part) -> list[str]:
+    """Stop on missing, mis-shaped or quantised tensors of a network; return names it has no use for."""
+    expected = network.state_dict()
+    missing = [part.spell(name) for name in expected if name not in tensors]
+    wrong, quantised = [], []
+    for name in expected.keys() & tensors.keys():
+        found, needed = tuple(tensors[name].shape), tuple(expected[name].shape)
+        if found != needed:
+            wrong.append(f"{part.spell(name)}: {list(found)} instead of {list(needed)}")
+        elif not tensors[name].is_floating_point():
+            quantised.append(f"{part.spell(name)}: {str(tensors[name].dtype).removeprefix('torch.')}")
+    for names, what in (
+        (missing, "missing"),
+        (wrong, "in a wrong shape"),
+        (quantised, "not in floating point"),
+    ):
+        if names:
+            more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+            listed = ", ".join(show(name) for name in sorted(names)[:NAMED])
+            count = f"{len(names)} of its {len(expected)} tensors"
+            raise part.fault(
+                f"has {count} {what} ({listed}{more}); download the file again or choose another"
+            )
+    return [name for name in tensors if name not in expected]
