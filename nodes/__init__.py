@@ -1,0 +1,27 @@
+"""The nodes: thin adapters that hand out the host's own socket types. `NODES` is all of them."""
+
+from comfy_api.latest import ComfyExtension
+
+from .condition import PureSVDImageToVideo
+from .decode import PureSVDDecode
+from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
+from .sample import PureSVDGuider, PureSVDSample, PureSVDSigmas
+
+NODES = [
+    PureSVDLoadCheckpoint,
+    PureSVDLoadParts,
+    PureSVDImageToVideo,
+    PureSVDSigmas,
+    PureSVDGuider,
+    PureSVDSample,
+    PureSVDDecode,
+]
+
+
+class PureSVDExtension(ComfyExtension):
+    async def get_node_list(self):
+        return NODES
+
+
+async def comfy_entrypoint():
+    return PureSVDExtension()

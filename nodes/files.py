@@ -1,0 +1,87 @@
+"""The checkpoints a user can choose: the embedded one, files of the host's model folders, and diffusers folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import folder_paths
+
+EMBEDDED = "svd-nano (embedded)"
+EMBEDDED_FILE = Path(__file__).resolve().parent.parent / "svd_core" / "nano" / "svd_nano.safetensors"
+DIFFUSERS = "diffusers/"
+CHECKPOINTS = "checkpoints/"
+NOTHING = "no checkpoint found"
+WHERE = "put svd.safetensors or svd_xt.safetensors into ComfyUI/models/checkpoints, or a diffusers folder into ComfyUI/models/diffusers"
+DEPTH = 3  # folders below models/diffusers that are looked into
+
+
+def checkpoints() -> list[str]:
+    """Names for the checkpoint widget, never empty."""
+    found = [EMBEDDED] if EMBEDDED_FILE.is_file() else []
+    found += folder_paths.get_filename_list("checkpoints")
+    found += [DIFFUSERS + name for name in sorted(_diffusers_folders())]
+    return found or [NOTHING]
+
+
+def checkpoint_path(name: str) -> str:
+    """The file or folder behind a name of `checkpoints`."""
+    if name == EMBEDDED and EMBEDDED_FILE.is_file():
+        return str(EMBEDDED_FILE)
+    if name.startswith(DIFFUSERS):
+        folder = _diffusers_folders().get(name[len(DIFFUSERS) :])
+        if folder:
+            return folder
+    elif name != NOTHING:
+        path = folder_paths.get_full_path("checkpoints", name)
+        if path:
+            return path
+    raise ValueError(f"no checkpoint {name!r}: {WHERE}, then press R in the editor to refresh the list")
+
+
+def parts(folder: str) -> list[str]:
+    """Names for one part: files of its own folder, then whole checkpoints that hold the part too."""
+    own = folder_paths.get_filename_list(folder)
+    whole = [CHECKPOINTS + name for name in folder_paths.get_filename_list("checkpoints")]
+    return own + whole or [NOTHING]
+
+
+def part_path(folder: str, name: str) -> str:
+    base, rest = ("checkpoints", name[len(CHECKPOINTS) :]) if name.startswith(CHECKPOINTS) else (folder, name)
+    path = folder_paths.get_full_path(base, rest) if name != NOTHING else None
+    if not path:
+        raise ValueError(f"no file {name!r}: put it into ComfyUI/models/{folder}, then press R in the editor")
+    return path
+
+
+def stamp(path: str) -> str:
+    """Changes when the file or a file of the folder does."""
+    entry = Path(path)
+    files = (
+        [entry] if entry.is_file() else sorted(entry.rglob("*.safetensors")) + sorted(entry.rglob("*.json"))
+    )
+    return ";".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
+
+def _diffusers_folders() -> dict[str, str]:
+    """Relative name -> folder, for every folder with a model_index.json up to DEPTH below models/diffusers."""
+    found: dict[str, str] = {}
+    for root in folder_paths.get_folder_paths("diffusers"):
+        level = [Path(root)]
+        for _ in range(DEPTH):
+            level = [child for folder in level for child in _folders(folder)]
+            for folder in level:
+                if (folder / "model_index.json").is_file():
+                    found.setdefault(folder.relative_to(root).as_posix(), str(folder))
+    return found
+
+
+def _folders(folder: Path) -> list[Path]:
+    try:
+        return [
+            Path(entry.path)
+            for entry in os.scandir(folder)
+            if entry.is_dir() and not entry.name.startswith(".")
+        ]
+    except OSError:  # a folder that is missing or not readable offers nothing
+        return []

@@ -1,0 +1,102 @@
+"""GUIDER and SAMPLER: per-frame guidance on a clone of the model, and the core's samplers under the host's call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import comfy.model_management
+import comfy.sample
+import comfy.samplers
+import comfy.utils
+import latent_preview
+from torch import Tensor
+
+from ...svd_core import guidance
+from .progress import generator
+
+CHURN_DOMAIN = (
+    0x5045_5253_5644_4E31  # noise drawn between steps, apart from the latent noise of the same seed
+)
+
+
+class FrameGuider(comfy.samplers.CFGGuider):
+    """D = D_u + g_f (D_c - D_u) with one scale g per frame; replaces guidance patched onto the model, on a clone."""
+
+    def __init__(self, model_patcher, scales: Callable[[int], Tensor]):
+        clone = model_patcher.clone()
+        clone.model_options.pop("sampler_cfg_function", None)
+        super().__init__(clone)
+        self.scales = scales
+
+    def predict_noise(self, x: Tensor, timestep: Tensor, model_options=None, seed=None) -> Tensor:
+        """x t 4 h w, timestep (sigma) t -> denoised t 4 h w"""
+        scale = self.scales(x.shape[0])
+        options = dict(model_options or {})
+        uncond = self.conds.get("negative")
+        if bool((scale == 1).all()) and not options.get("disable_cfg1_optimization", False):
+            return self._sample(x, timestep, None, 1.0, options, seed)
+
+        def frame_guidance(args):
+            # the host hands over x - denoised; guidance is linear, so the same formula holds
+            return guidance.guide(args["cond"], args["uncond"], scale.to(args["cond"]))
+
+        options["sampler_cfg_function"] = frame_guidance
+        options["disable_cfg1_optimization"] = True  # frames below the maximum need the unconditional pass
+        return self._sample(x, timestep, uncond, float(scale.max()), options, seed)
+
+    def _sample(self, x, timestep, uncond, cfg, options, seed) -> Tensor:
+        return comfy.samplers.sampling_function(
+            self.inner_model,
+            x,
+            timestep,
+            uncond,
+            self.conds.get("positive"),
+            cfg,
+            model_options=options,
+            seed=seed,
+        )
+
+
+def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> FrameGuider:
+    guider = FrameGuider(model, scales)
+    guider.set_conds(positive, negative)
+    return guider
+
+
+def sampler(function: Callable) -> comfy.samplers.KSAMPLER:
+    """A core sampler `function(denoise, x, sigmas, on_step=, generator=)` as the host's SAMPLER."""
+
+    def run(model, x, sigmas, extra_args=None, callback=None, disable=None, **options):
+        extra = extra_args or {}
+        last = {}
+
+        def denoise(x: Tensor, sigma) -> Tensor:
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            levels = sigma.to(x).expand(x.shape[0])
+            last.update(x=x, sigma=sigma, denoised=model(x, levels, **extra))
+            return last["denoised"]
+
+        def on_step(i: int, n: int) -> None:
+            if callback is not None:
+                callback({"i": i, "sigma_hat": last["sigma"], **last})
+
+        noise = generator(extra.get("seed") or 0, CHURN_DOMAIN)
+        return function(denoise, x, sigmas.cpu(), generator=noise, on_step=on_step, **options)
+
+    return comfy.samplers.KSAMPLER(run)
+
+
+def noise_like(latent: dict, seed: int) -> Tensor:
+    """The host's noise for this seed and LATENT, drawn without touching the global generator."""
+    return comfy.sample.prepare_noise_inner(latent["samples"], generator(seed), latent.get("batch_index"))
+
+
+def sample(guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
+    """Run the guider over the noise levels; LATENT in, LATENT out."""
+    z = latent["samples"]
+    callback = latent_preview.prepare_callback(guider.model_patcher, sigmas.shape[-1] - 1)
+    out = guider.sample(
+        noise_like(latent, seed), z, sampler, sigmas, denoise_mask=latent.get("noise_mask"), callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
+    )  # fmt: skip
+    return {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

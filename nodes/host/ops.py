@@ -1,0 +1,55 @@
+"""The host's layer classes, with the core's faster route where a layer is plain float32 on a CPU."""
+
+from __future__ import annotations
+
+from functools import cache
+from types import SimpleNamespace
+
+import comfy.ops
+import torch
+
+from ...svd_core import ops as core_ops
+
+
+def _plain(layer: torch.nn.Module, x: torch.Tensor) -> bool:
+    """No cast, no patch at cast time, nothing to move: the layer is what torch made of it."""
+    weight = layer.weight
+    return (
+        x.device.type == "cpu"
+        and weight is not None
+        and weight.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and not (layer.weight_function or layer.bias_function)
+    )
+
+
+@cache
+def fast(base) -> SimpleNamespace:
+    """`base` (a class of `comfy.ops`) as the `ops` of our networks."""
+
+    class Linear(base.Linear):
+        def forward(self, x, *args, **kwargs):
+            if _plain(self, x):
+                comfy.ops.run_every_op()
+                return core_ops.linear(x, self.weight, self.bias)
+            return super().forward(x, *args, **kwargs)
+
+    class GroupNorm(base.GroupNorm):
+        def forward(self, x, *args, **kwargs):
+            if _plain(self, x):
+                comfy.ops.run_every_op()
+                return core_ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+            return super().forward(x, *args, **kwargs)
+
+        def normalize(self, x, mean, variance):
+            if not (self.comfy_cast_weights or self.weight_function or self.bias_function):
+                return core_ops.normalize(x, mean, variance, self.weight, self.bias, self.eps)
+            weight, bias, stream = comfy.ops.cast_bias_weight(self, x, offloadable=True)
+            y = core_ops.normalize(x, mean, variance, weight, bias, self.eps)
+            comfy.ops.uncast_bias_weight(self, weight, bias, stream)
+            return y
+
+    return SimpleNamespace(
+        Linear=Linear, GroupNorm=GroupNorm, LayerNorm=base.LayerNorm, Conv2d=base.Conv2d, Conv3d=base.Conv3d,
+        Embedding=base.Embedding,
+    )  # fmt: skip

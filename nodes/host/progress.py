@@ -1,0 +1,27 @@
+"""Progress and cancellation for loops of the core, and the private random streams."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import comfy.model_management
+import comfy.utils
+import torch
+
+
+def on_step() -> Callable[[int, int], None]:
+    """A callback (i, n), after step i of n, that moves the node's progress bar and stops when the user cancels."""
+    bar = None
+
+    def step(i: int, n: int) -> None:
+        nonlocal bar
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        bar = bar or comfy.utils.ProgressBar(n)
+        bar.update_absolute(i + 1, n)
+
+    return step
+
+
+def generator(seed: int, domain: int = 0) -> torch.Generator:
+    """A private CPU stream; domain 0 draws what the host draws for this seed, other domains share nothing with it."""
+    return torch.Generator().manual_seed((seed ^ domain) & 0xFFFF_FFFF_FFFF_FFFF)
