@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .hooks import Hooks
+from .ops import SiLU
 from .timeconv import time_conv, to_frames, to_time
 
 
@@ -39,10 +40,10 @@ class ResBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, emb: int, *, conv, groups: int, ops, **factory):
         super().__init__()
-        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c_in, eps=1e-5, **factory), nn.SiLU(), conv(c_in, c_out))
+        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c_in, eps=1e-5, **factory), SiLU(), conv(c_in, c_out))
         self.emb_layers = nn.Sequential(nn.SiLU(), ops.Linear(emb, c_out, **factory))
         self.out_layers = nn.Sequential(
-            ops.GroupNorm(groups, c_out, eps=1e-5, **factory), nn.SiLU(), nn.Identity(), conv(c_out, c_out)
+            ops.GroupNorm(groups, c_out, eps=1e-5, **factory), SiLU(), nn.Identity(), conv(c_out, c_out)
         )
 
     def residual(self, x: Tensor, emb: Tensor) -> Tensor:

@@ -31,7 +31,10 @@ def moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     A float32 sum over millions of rows loses digits; sums over short blocks, merged pairwise-like, do not.
     """
     n, c, h, w = x.shape
-    rows = x.permute(0, 2, 3, 1).reshape(n, h * w, c)
+    rows = x.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
+    if x.device.type != "cpu":
+        variance, mean = torch.var_mean(rows.unflatten(2, (groups, -1)), dim=(1, 3), correction=0)
+        return mean, variance
     whole = h * w // BLOCK * BLOCK
     parts = [_block_moments(rows[:, :whole], n, groups, BLOCK)] if whole else []
     if whole < h * w:
@@ -62,8 +65,7 @@ def normalize(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: T
     """Group-normalise n c h w with given statistics n g; the affine parameters have c values."""
     n, c = x.shape[:2]
     rstd = torch.rsqrt(variance + eps)
-    per_channel = (v.unsqueeze(-1).expand(n, -1, c // v.shape[1]).reshape(n, c) for v in (mean, rstd))
-    mean, rstd = per_channel
+    mean, rstd = (v.repeat_interleave(c // v.shape[1], dim=1) for v in (mean, rstd))
     scale = rstd * weight.float()
     shift = bias.float() - mean * scale
     return torch.addcmul(shift.to(x.dtype)[:, :, None, None], x, scale.to(x.dtype)[:, :, None, None])
@@ -85,3 +87,14 @@ class Linear(nn.Linear):
 class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor) -> Tensor:
         return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+
+    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+        """Normalise n c h w with statistics n g that were gathered elsewhere, over more than x."""
+        return normalize(x, mean, variance, self.weight, self.bias, self.eps)
+
+
+class SiLU(nn.Module):
+    """SiLU of a tensor that nobody else holds: in place unless gradients are recorded."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.silu(x, inplace=not torch.is_grad_enabled())

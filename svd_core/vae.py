@@ -44,12 +44,13 @@ class ResBlock(nn.Module):
         self.norm2 = ops.GroupNorm(groups, c_out, eps=1e-6, **factory)
         self.conv2 = ops.Conv2d(c_out, c_out, 3, padding=1, **factory)
         self.nin_shortcut = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
+        self.silu = core_ops.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
         """n c_in h w -> n c_out h w"""
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
-        return (x if self.nin_shortcut is None else self.nin_shortcut(x)) + h
+        h = self.conv1(self.silu(self.norm1(x)))
+        h = self.conv2(self.silu(self.norm2(h)))
+        return h.add_(x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
 class TimeStack(nn.Module):
@@ -57,9 +58,9 @@ class TimeStack(nn.Module):
 
     def __init__(self, c: int, *, groups: int, ops, **factory):
         super().__init__()
-        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c, eps=1e-5, **factory), nn.SiLU(), time_conv(ops, c, c, **factory))
+        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), time_conv(ops, c, c, **factory))
         self.out_layers = nn.Sequential(
-            ops.GroupNorm(groups, c, eps=1e-5, **factory), nn.SiLU(), nn.Identity(), time_conv(ops, c, c, **factory)
+            ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), nn.Identity(), time_conv(ops, c, c, **factory)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -79,9 +80,11 @@ class VideoResBlock(ResBlock):
         """The temporal weight, computed in float32, in the dtype and on the device of `like`."""
         return torch.sigmoid(self.mix_factor.float()).to(like)
 
-    def forward(self, x: Tensor, t: int) -> Tensor:
-        """(b t) c_in h w -> (b t) c_out h w"""
+    def forward(self, x: Tensor, t: int | None = None) -> Tensor:
+        """(b t) c_in h w -> (b t) c_out h w; without t, the spatial half v alone."""
         v = super().forward(x)
+        if t is None:
+            return v
         r = to_frames(self.time_stack(to_time(v, t)), v.shape[2])
         return torch.addcmul(v, r, self.alpha(v))
 
@@ -154,6 +157,7 @@ class Encoder(nn.Module):
             c = width
         self.mid = Middle(c, ResBlock, **kw)
         self.norm_out = ops.GroupNorm(config.norm_groups, c, eps=1e-6, **factory)
+        self.silu = core_ops.SiLU()
         self.conv_out = ops.Conv2d(c, 2 * config.z_channels, 3, padding=1, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,7 +169,7 @@ class Encoder(nn.Module):
             if level.downsample is not None:
                 h = level.downsample(h)
         h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
-        return self.conv_out(F.silu(self.norm_out(h)))
+        return self.conv_out(self.silu(self.norm_out(h)))
 
 
 def _conv_out_class(conv2d: type[nn.Module], ops, **factory):
@@ -200,26 +204,26 @@ class Decoder(nn.Module):
             self.conv_out = _conv_out_class(ops.Conv2d, ops, **factory)(c, 3)
         else:
             self.conv_out = ops.Conv2d(c, 3, 3, padding=1, **factory)
+        self.silu = core_ops.SiLU()
 
     def stages(self) -> list[nn.Module]:
         """The modules in the order in which they are applied."""
         stages = [self.conv_in, self.mid.block_1, self.mid.attn_1, self.mid.block_2]
         for level in reversed(self.up):
             stages += [*level.block, *([level.upsample] if level.upsample is not None else [])]
-        return stages
-
-    def head(self, x: Tensor) -> Tensor:
-        """n c H W -> n 3 H W, before frames are mixed"""
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return [*stages, self.norm_out, self.silu, self.conv_out]
 
     def forward(self, z: Tensor, t: int) -> Tensor:
         """(b t) z h w -> (b t) 3 8h 8w about [-1, 1]; every frame depends on all t frames of its clip."""
-        h = z
+        x = z
         for stage in self.stages():
-            h = stage(h, t) if isinstance(stage, VideoResBlock) else stage(h)
-        x = self.head(h)
-        mix = getattr(self.conv_out, "time_mix_conv", None)
+            x = stage(x, t) if isinstance(stage, VideoResBlock) else stage(x)
+        mix = self.time_mix()
         return x if mix is None else to_frames(mix(to_time(x, t)), x.shape[2])
+
+    def time_mix(self) -> nn.Module | None:
+        """The last convolution over time, where there is one."""
+        return getattr(self.conv_out, "time_mix_conv", None)
 
 
 class Autoencoder(nn.Module):

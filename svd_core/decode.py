@@ -1,0 +1,223 @@
+"""The temporal decoder over a whole clip in bounded memory, with the pixels of the one-shot decode.
+
+Between two temporal layers everything is per frame, so consecutive spatial layers run fused, one frame at a time, and
+the clip is a list of frames at one resolution. A temporal layer has (3,1,1) kernels and norms over the whole clip: its
+statistics are gathered first, then it runs over slabs of *space* that hold all frames, in place. There is no seam.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from .ops import merge_moments, moments
+from .timeconv import to_frames, to_time
+from .vae import VAE, Upsample, VAEConfig, VideoResBlock
+
+GIB = 2**30
+TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
+SPATIAL = 7.5  # tensors alive in the spatial layers, in full-resolution activations of one frame (measured)
+SLAB = 5.0  # tensors alive while a slab is mixed, in slabs (measured)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a clip is decoded; nothing here changes pixels beyond rounding."""
+
+    rows: int  # full-resolution rows in one slab
+    keep: bool  # keep the first temporal convolution of the largest level for the clip, or compute it twice
+    offload: bool  # frames that wait leave the device
+    peak: int  # estimated bytes on the device
+
+
+def plan(config: VAEConfig, t: int, h: int, w: int, *, itemsize: int, memory: int, can_offload: bool) -> Plan:
+    """The quickest plan for a clip of t frames of h x w latents within `memory` bytes of device memory.
+
+    The limit is rounded down to one of `TIERS`, so that nearby limits give the same bytes. Raises ValueError with the
+    smallest possible limit when nothing fits.
+    """
+    scale = 2 ** (len(config.ch_mult) - 1)
+    H, W = scale * h, scale * w
+    frame = config.ch * config.ch_mult[0] * H * W * itemsize
+    rows = max(1, H // t)
+    work = int(max(SPATIAL, SLAB * t * rows / H) * frame)
+    options = [Plan(rows, True, False, 2 * t * frame + work), Plan(rows, False, False, t * frame + work)]
+    if can_offload:
+        options.append(Plan(rows, False, True, work))
+    tier = max((m for m in TIERS if m <= memory), default=0)
+    for option in options:
+        if option.peak <= tier:
+            return option
+    least = min((m for m in TIERS if m >= options[-1].peak), default=options[-1].peak)
+    raise ValueError(
+        f"decoding {t} frames of {W}x{H} needs a limit of at least {least / GIB:g} GiB, and {memory / GIB:.2f} GiB is "
+        "allowed; raise the memory limit, or decode fewer or smaller frames"
+    )
+
+
+@torch.no_grad()
+def decode(
+    vae: VAE, z: Tensor, *, t: int, memory: int | None = None, on_step: Callable[[int, int], None] | None = None
+) -> Tensor:
+    """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one piece.
+
+    `memory` limits the bytes of device memory beyond weights, latents and result (None: as little as is quick).
+    `on_step(i, n)` follows every frame and every slab; raising from it stops the decode. A step that overflows in half
+    precision is logged and repeated in float32.
+    """
+    n, _, h, w = z.shape
+    if n % t:
+        raise ValueError(f"{n} latent frames do not divide into clips of {t}; pass a t that divides {n}")
+    limit = TIERS[-1] if memory is None else memory
+    chosen = plan(vae.config, t, h, w, itemsize=z.element_size(), memory=limit, can_offload=z.device.type != "cpu")
+    if memory is None:
+        chosen = replace(chosen, keep=False)
+    steps = Steps(n // t * _count(vae, t, h, chosen), on_step)
+    return torch.cat([_decode_clip(vae, clip, chosen, steps) for clip in z.split(t)])
+
+
+class Steps:
+    """Reports finished frames and slabs."""
+
+    def __init__(self, n: int, on_step: Callable[[int, int], None] | None):
+        self.i, self.n, self.on_step = 0, n, on_step
+
+    def done(self) -> None:
+        if self.on_step is not None:
+            self.on_step(self.i, self.n)
+        self.i += 1
+
+
+@dataclass
+class Stage:
+    """Per-frame layers, and the block whose temporal half follows them (none before the frames themselves)."""
+
+    layers: list[nn.Module]
+    block: VideoResBlock | None
+    scale: int  # resolution of the result, in latents
+
+    def slabs(self, h: int, full: int, rows: int) -> list[slice]:
+        """Cuts of the height h · scale that hold as much as `rows` rows at the scale `full`."""
+        H, step = h * self.scale, max(1, rows * self.scale // full)
+        return [slice(y, min(y + step, H)) for y in range(0, H, step)]
+
+
+def stages(vae: VAE) -> list[Stage]:
+    """The decoder, cut after the spatial half of every block that mixes frames."""
+    first = vae.first_stage_model
+    result, layers, scale = [], [first.post_quant_conv] if first.post_quant_conv is not None else [], 1
+    for module in first.decoder.stages():
+        layers.append(module)
+        scale *= 2 if isinstance(module, Upsample) else 1
+        if isinstance(module, VideoResBlock):
+            result.append(Stage(layers, module, scale))
+            layers = []
+    return [*result, Stage(layers, None, scale)]
+
+
+def _count(vae: VAE, t: int, h: int, chosen: Plan) -> int:
+    cut = stages(vae)
+    return sum(t + (2 * len(s.slabs(h, cut[-1].scale, chosen.rows)) if s.block is not None else 0) for s in cut)
+
+
+def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
+    store = torch.device("cpu") if chosen.offload else z.device
+    frames = [f.contiguous(memory_format=torch.channels_last) for f in z.split(1)]
+    cut = stages(vae)
+    full = cut[-1].scale
+    for stage in cut:
+        statistics = []
+        for i in range(len(frames)):
+            x = _finite(stage.layers, frames[i].to(z.device))
+            if stage.block is not None:
+                statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
+            frames[i] = x.to(store)
+            steps.done()
+        if stage.block is not None:
+            slabs = stage.slabs(z.shape[2], full, chosen.rows)
+            keep = chosen.keep or (stage.scale < full and not chosen.offload)  # small levels fit beside the floor
+            _mix(frames, stage.block, statistics, slabs, keep=keep, device=z.device, steps=steps)
+    x = torch.cat([f.to(z.device) for f in frames])
+    mix = vae.first_stage_model.decoder.time_mix()
+    return x if mix is None else to_frames(_call(mix, to_time(x, len(frames))), x.shape[2])
+
+
+def _mix(
+    frames: list[Tensor], block: VideoResBlock, statistics: list[tuple[Tensor, Tensor]], slabs: list[slice], *,
+    keep: bool, device: torch.device, steps: Steps,
+) -> None:  # fmt: skip
+    """v + a r(v) over all frames, 1 c h w each, in place."""
+    norm1, silu, conv1 = block.time_stack.in_layers
+    norm2, _, _, conv2 = block.time_stack.out_layers
+    into = [_Normalize(norm1, *_merge(statistics, [1] * len(statistics))), silu, conv1]
+
+    def inner(slab: slice) -> Tensor:
+        x = torch.cat([f[:, :, slab].to(device) for f in frames])
+        return _finite(into, to_time(x, len(frames)))
+
+    kept, statistics = [], []
+    for slab in slabs:
+        u = inner(slab)
+        statistics.append(moments(u, norm2.num_groups))
+        kept.append(u if keep else None)
+        steps.done()
+
+    out = [_Normalize(norm2, *_merge(statistics, [s.stop - s.start for s in slabs])), silu, conv2]
+    for i, slab in enumerate(slabs):
+        u, kept[i] = kept[i] if keep else inner(slab), None
+        r = to_frames(_finite(out, u), slab.stop - slab.start)
+        r = r.mul_(block.alpha(r))
+        for f, part in zip(frames, r.split(1)):
+            f[:, :, slab] += part.to(f)
+        steps.done()
+
+
+class _Normalize(nn.Module):
+    """A group norm with statistics gathered over the whole clip."""
+
+    def __init__(self, norm: nn.Module, mean: Tensor, variance: Tensor):
+        super().__init__()
+        self.norm, self.mean, self.variance = norm, mean, variance
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm.normalize(x, self.mean, self.variance)
+
+
+def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and variance 1 g of parts with the given relative sizes."""
+    mean, variance = (torch.stack(s) for s in zip(*statistics))
+    count = torch.tensor(counts, dtype=torch.float32, device=mean.device).view(-1, 1, 1)
+    return merge_moments(mean, variance, count, dim=0)
+
+
+def _finite(layers: list[nn.Module], x: Tensor) -> Tensor:
+    """Apply layers; where the result overflows in half precision, say so and apply them again in float32."""
+    y = _apply(layers, x)
+    if y.dtype == torch.float32 or y.sum(dtype=torch.float32).isfinite():
+        return y
+    names = " + ".join(type(m).__name__ for m in layers)
+    log.warning("%s overflowed in %s at %s; repeated in float32", names, y.dtype, tuple(y.shape))
+    exact = _apply(layers, x.float())
+    half = exact.to(y.dtype)
+    return half if half.sum(dtype=torch.float32).isfinite() else exact
+
+
+def _apply(layers: list[nn.Module], x: Tensor) -> Tensor:
+    for layer in layers:
+        x = _call(layer, x)
+    return x
+
+
+def _call(module: nn.Module, x: Tensor) -> Tensor:
+    """Run a module in the dtype of x, also when its weights have another."""
+    weight = next(module.parameters(), x)
+    if weight.dtype == x.dtype or getattr(module, "comfy_cast_weights", False):
+        return module(x)
+    return functional_call(module, {k: v.to(x.dtype) for k, v in module.named_parameters()}, (x,))
