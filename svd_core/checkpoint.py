@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import ops as core_ops
 from .clip import CLIPConfig, CLIPVision
-from .configs import FAMILIES, Part, check, clip_config, unet_config, vae_config
+from .configs import FAMILIES, Part, check, clip_config, unet_config, vae_config, without_values
 from .contents import Contents, sort
 from .files import open_tensors, read_header
 from .folders import open_folder
@@ -127,7 +127,7 @@ def _assemble(
             part = Part(place, TITLES[name], found.spell[name])
             configure, network = NETWORKS[name]
             sizes[name] = configure(tensors, hints, part)
-            extra = set(check(network(sizes[name], device="meta"), tensors, part))
+            extra = set(check(without_values(network, sizes[name]), tensors, part))
             report.leave({}, [part.spell(key) for key in tensors if key in extra])
             networks[name] = {key: tensor for key, tensor in tensors.items() if key not in extra}
     report.count(networks)
@@ -226,7 +226,7 @@ def load(
     require_whole(checkpoint)
     networks: dict[str, Any] = {}
     for name, (_, build) in NETWORKS.items():
-        network = build(getattr(checkpoint, f"{name}_config"), ops=ops, device="meta")
+        network = without_values(build, getattr(checkpoint, f"{name}_config"), ops=ops)
         tensors = getattr(checkpoint, name)
         placed = {
             key: tensor.to(device=device, dtype=dtype or tensor.dtype) for key, tensor in tensors.items()

@@ -9,8 +9,10 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from .clip import CLIPConfig
 from .files import show
@@ -194,6 +196,22 @@ def clip_config(tensors: Tensors, hints: Hints, part: Part) -> CLIPConfig:
         image_size=side * patch,
         projection=_vote(part, tensors, [("visual_projection.weight", 0)]),
     )
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves out the filling of new weights; on the meta device it does nothing but import torch's compiler."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init" or func in (Tensor.fill_, Tensor.zero_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+def without_values(build: Callable[..., nn.Module], config: Any, **kw: Any) -> nn.Module:
+    """A network on the meta device, which takes no memory and almost no time."""
+    with _Unfilled():
+        return build(config, device="meta", **kw)
 
 
 def check(network: nn.Module, tensors: Tensors, part: Part) -> list[str]:
