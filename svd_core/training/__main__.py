@@ -1,0 +1,78 @@
+"""python -m svd_core.training data|vae|temporal|image|video|i2v|export|all"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from . import nano
+from .clips import build
+from .stages import ORDER, export_file, train_stage
+
+SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
+
+
+class Progress:
+    """One line that is rewritten on a terminal, or a line every half minute elsewhere."""
+
+    def __init__(self, name: str):
+        self.name, self.began, self.first, self.last = name, time.monotonic(), None, 0.0
+
+    def __call__(self, step: int, steps: int, facts: dict[str, float]) -> None:
+        now = time.monotonic()
+        self.first = step if self.first is None else self.first
+        quiet = 1.0 if sys.stderr.isatty() else 30.0
+        if now - self.last < quiet and step < steps:
+            return
+        self.last = now
+        each = (now - self.began) / max(1, step - self.first) if step > self.first else 0.0
+        left = time.strftime("%H:%M:%S", time.gmtime(each * (steps - step)))
+        values = " ".join(f"{name} {value:.4g}" for name, value in facts.items())
+        end = "\r" if sys.stderr.isatty() and step < steps else "\n"
+        sys.stderr.write(f"{self.name} {step}/{steps} {values} {each:.2f} s/step ETA {left}{end}")
+        sys.stderr.flush()
+
+
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="python -m svd_core.training", description="Train svd-nano, stage by stage.")
+    parser.add_argument("stage", choices=("data", *ORDER, "export", "all"))
+    parser.add_argument("--home", type=Path, default=nano.HOME, help="clips, resume files and pictures (default: %(default)s)")
+    parser.add_argument("--steps", type=int, help="end the stage at this step instead; the rate falls to zero there")
+    parser.add_argument("--lr", type=float, help="another learning rate")
+    parser.add_argument("--workers", type=int, default=1, help="threads that share a batch, each on one core")
+    parser.add_argument("--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)")
+    args = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    try:
+        for stage in ("data", *ORDER, "export") if args.stage == "all" else (args.stage,):
+            perform(stage, args)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from the last saved step\n")
+        return 130
+    return 0
+
+
+def perform(stage: str, args: argparse.Namespace) -> None:
+    """One command."""
+    if stage == "data":
+        progress = Progress("data")
+        build(nano.clips(args.home), workers=args.workers or os.cpu_count(), on_step=lambda i, n: progress(i, n, {}))
+    elif stage == "export":
+        export_file(args.home, args.out, preset=nano.PRESET, shipped=SHIPPED)
+    else:
+        changes = {"steps": args.steps, "lr": args.lr, "workers": args.workers}
+        run = replace(nano.RUNS[stage], **{name: value for name, value in changes.items() if value})
+        train_stage(run, args.home, shipped=SHIPPED, on_step=Progress(stage))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

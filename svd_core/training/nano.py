@@ -1,0 +1,59 @@
+"""The embedded model: sizes, data and stages. Everything else in this package serves any SVD."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..clip import CLIPConfig
+from ..presets import Preset
+from ..unet import UNetConfig
+from ..vae import VAE, VAEConfig
+from .autoencoder import ImageLoss, TemporalLoss, freeze_space
+from .clips import ClipSet
+from .codes import LinearCode
+from .diffusion import Stage
+from .loop import Loss, Run
+
+HOME = Path.home() / ".cache" / "puresvd" / "nano"
+NORM_GROUPS = 8
+
+IMAGE_VAE = VAEConfig(
+    ch=32, ch_mult=(1, 2, 4, 4), num_res_blocks=1, z_channels=4, temporal=False, embedder=True, native_encoder=False,
+    quant_conv=False, post_quant_conv=False, norm_groups=NORM_GROUPS,
+)  # fmt: skip
+UNET = UNetConfig(
+    model_channels=32, channel_mult=(1, 2, 3, 3), num_res_blocks=2, attention_levels=(True, True, True, False),
+    context_dim=64, adm_in_channels=768, head_dim=32, norm_groups=NORM_GROUPS,
+)  # fmt: skip
+CLIP = CLIPConfig(width=128, layers=4, mlp=512, patch=28, projection=64, image_size=224, heads=4)
+
+STAGES = {
+    "image": Stage(frames=1, size=128, batch=8, P_mean=-0.4, P_std=1.2, first_frame=False),
+    "video": Stage(frames=14, size=96, batch=1, P_mean=0.0, P_std=1.2, first_frame=True),
+    "i2v": Stage(frames=14, size=128, batch=1, P_mean=1.0, P_std=1.6, first_frame=True),
+}
+RUNS = {
+    "vae": Run("vae", steps=2600, lr=2e-3, warmup=50, decay=0.3, muon=True, ema=0.995),
+    "temporal": Run("temporal", steps=150, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
+    "image": Run("image", steps=300, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
+    "video": Run("video", steps=500, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.99, parts=4),
+    "i2v": Run("i2v", steps=400, lr=1.5e-3, warmup=20, decay=0.4, muon=True, ema=0.99, parts=4),
+}
+
+
+def clips(home: Path) -> ClipSet:
+    return ClipSet(home / "clips", count=640, frames=14, size=256)
+
+
+def vae_loss(name: str, vae: VAE, clips: ClipSet, code: LinearCode) -> Loss:
+    """The autoencoder's objective in its two runs; the second trains the temporal layers alone."""
+    if name == "vae":
+        return ImageLoss(clips, code, sizes=(64, 64, 64, 128), pixels=32768, guided_steps=300)
+    freeze_space(vae)
+    return TemporalLoss(clips, code, batch=1, frames=8, size=96)
+
+
+PRESET = Preset(
+    "svd_nano", frames=14, width=256, height=256, fps=7, motion_bucket_id=127, augmentation_level=0.02, steps=25,
+    min_cfg=1.0, max_cfg=1.5, curve="linear",
+)  # fmt: skip
