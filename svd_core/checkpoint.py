@@ -86,7 +86,7 @@ def read(path: Source, *, tensors: Given = None) -> Checkpoint:
     `tensors` lets a host bring the state dict itself, or a function that loads a file once its header is checked.
     """
     where = os.fspath(path)
-    if isinstance(tensors, Mapping) or not Path(path).is_dir():
+    if isinstance(tensors, Mapping) or not os.path.isdir(path):
         found, metadata = _open(where, tensors)
         return _assemble({where: sort(found, where)}, where, metadata, {})
     contents, merged, configs = {}, {}, {}

@@ -181,7 +181,8 @@ def clip_config(tensors: Tensors, hints: Hints, part: Part) -> CLIPConfig:
     positions = _vote(part, tensors, [(start + "position_embedding.weight", 0)])
     side = math.isqrt(positions - 1)
     if side * side != positions - 1 or not side:
-        raise part.fault(f"has {positions} positions, which is no square and one; choose another file")
+        name = part.spell(start + "position_embedding.weight")
+        raise part.fault(f"has {positions} rows in {name}, not a square number and one; choose another file")
     heads = hints.clip.get("heads", 16)
     if width % heads:
         raise part.fault(

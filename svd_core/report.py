@@ -26,6 +26,11 @@ class Report:
     unknown: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
+    @property
+    def dtype(self) -> str:
+        """The storage format of most tensors used."""
+        return next(iter(self.dtypes), "none")
+
     def count(self, networks: Mapping[str, Mapping[str, Tensor]]) -> None:
         """Note the tensors that the networks take, and their formats."""
         self.used = {name: len(networks[name]) for name in TITLES if name in networks}
