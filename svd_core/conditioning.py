@@ -14,7 +14,7 @@ from .vae import VAE
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Of b clips; a field may also have a row for each of the b·t frames."""
+    """Of b clips; concat and vector may also have a row for each of the b·t frames."""
 
     context: Tensor  # b 1 e, projected CLIP embedding
     concat: Tensor  # b 4 h w, latent of the condition image, not scaled

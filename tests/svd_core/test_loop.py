@@ -1,0 +1,121 @@
+"""Preconditioning, guidance and conditioning: closed forms, and a guided loop against diffusers."""
+
+import pytest
+import torch
+from diffusers import EulerDiscreteScheduler
+
+from svd_core import guidance, sampling
+from svd_core.conditioning import Conditioning, augment, embed, encode
+from svd_core.precond import denoiser, scalings
+
+from . import references
+from .references import relative_error
+
+T = 3
+
+
+def conditioning(b=1, h=8, w=8):
+    g = torch.Generator().manual_seed(11)
+    context = torch.randn(b, 1, references.UNET.context_dim, generator=g)
+    concat = torch.randn(b, 4, h, w, generator=g)
+    return Conditioning(context, concat, embed(torch.tensor([[6.0, 127.0, 0.02]])).expand(b, -1))
+
+
+def noise(n=T, h=8, w=8):
+    return torch.randn(n, 4, h, w, generator=torch.Generator().manual_seed(12))
+
+
+def test_scalings_keep_unit_variance():
+    """EDM, table 1: c_in normalises the input; c_out² + c_skip² (1 + sigma²) = 1 is SVD's v-prediction."""
+    sigma = sampling.karras(9)[:-1].double()
+    c_skip, c_out, c_in, c_noise = (c.double() for c in scalings(sigma))
+    torch.testing.assert_close(c_in**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0)
+    torch.testing.assert_close(c_out**2 + c_skip**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0)
+    torch.testing.assert_close(c_noise, sigma.log() / 4, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("curve", "expected"),
+    [("linear", [1.0, 1.5, 2.0, 2.5, 3.0]), ("triangle", [1.0, 2.0, 3.0, 2.0, 1.0]), ("constant", [3.0] * 5)],
+)
+def test_guidance_curves(curve, expected):
+    torch.testing.assert_close(guidance.CURVES[curve](1.0, 3.0, 5), torch.tensor(expected))
+
+
+@pytest.mark.parametrize(("curve", "expected"), [("linear", 1.0), ("triangle", 1.0), ("constant", 3.0)])
+def test_guidance_of_a_single_frame(curve, expected):
+    assert guidance.CURVES[curve](1.0, 3.0, 1).tolist() == [expected]
+
+
+def test_triangle_of_sv3d_rises_by_a_fixed_step():
+    curve = guidance.triangle(1.0, 2.5, 21)
+    assert (curve[0], curve[10], curve[20]) == (1.0, 2.5, 1.0)
+    torch.testing.assert_close(curve[:11].diff(), torch.full((10,), 0.15))
+
+
+@torch.no_grad()
+def test_batched_guidance_equals_two_passes():
+    unet, x, scale = references.unet(), noise() * 10, guidance.linear(1.0, 2.5, T)
+    one, two = (guidance.guided(unet, conditioning(), scale, batched=b)(x, torch.tensor(10.0)) for b in (True, False))
+    assert relative_error(one, two) <= 1e-5
+
+
+@torch.no_grad()
+def test_guided_euler_loop_equals_diffusers():
+    """Six Karras steps from 700, cond and uncond in one batch; errors of the network add up over the steps."""
+    unet, cond, scale = references.unet(), conditioning(), guidance.linear(1.0, 3.0, T)
+    sigmas = sampling.karras(6)
+    ours = sampling.euler(guidance.guided(unet, cond, scale), sampling.initial(noise(), sigmas[0]), sigmas)
+
+    theirs = references.diffusers_unet(unet)
+    scheduler = EulerDiscreteScheduler(
+        prediction_type="v_prediction", timestep_type="continuous", timestep_spacing="leading", use_karras_sigmas=True,
+        sigma_min=0.002, sigma_max=700.0, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
+        interpolation_type="linear", steps_offset=1,
+    )  # fmt: skip
+    scheduler.set_timesteps(6)
+    x = noise()[None] * scheduler.init_noise_sigma
+    both = [torch.cat([torch.zeros_like(v), v]) for v in (cond.context, cond.concat)]
+    image = both[1][:, None].expand(-1, T, -1, -1, -1)
+    ids = torch.tensor([[6.0, 127.0, 0.02]] * 2)
+    for step in scheduler.timesteps:
+        x_in = torch.cat([scheduler.scale_model_input(torch.cat([x, x]), step), image], dim=2)
+        uncond, v = theirs(x_in, step, both[0], ids).sample.chunk(2)
+        x = scheduler.step(uncond + scale.view(1, -1, 1, 1, 1) * (v - uncond), step, x).prev_sample
+    assert relative_error(ours, x[0]) <= 1e-4
+
+
+@torch.no_grad()
+def test_vector_may_have_a_row_for_each_frame():
+    unet, cond, sigma = references.unet(), conditioning(b=2), torch.tensor(3.0)
+    per_frame = Conditioning(cond.context, cond.concat, cond.vector.repeat_interleave(T, 0))
+    assert torch.equal(denoiser(unet, per_frame, t=T)(noise(2 * T), sigma), denoiser(unet, cond, t=T)(noise(2 * T), sigma))
+
+
+@torch.no_grad()
+def test_encode_is_the_reference_conditioning():
+    clip, vae = references.clip(), references.vae()
+    image = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    numbers = dict(fps=7, motion_bucket_id=127, augmentation_level=0.02)
+    cond = encode(clip, vae, image, **numbers, generator=torch.Generator().manual_seed(5))
+    noisy = image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(cond.concat, vae.encode(noisy))
+    assert cond.context.shape == (1, 1, 48)
+    angle = torch.tensor([6.0, 127.0, torch.tensor(0.02)])  # fps_id = fps - 1; frequency 1 is each sinusoid's first
+    torch.testing.assert_close(cond.vector.view(3, 256)[:, 0], angle.cos())
+    torch.testing.assert_close(cond.vector.view(3, 256)[:, 128], angle.sin())
+    assert not cond.uncond().context.any()
+    assert not cond.uncond().concat.any()
+    assert torch.equal(cond.uncond().vector, cond.vector)
+
+
+def test_augmentation_has_the_stated_level_and_no_global_state():
+    state = torch.get_rng_state()
+    image = torch.zeros(1, 3, 256, 256)
+    assert augment(image, 0.5, torch.Generator().manual_seed(1)).std().item() == pytest.approx(0.5, rel=0.01)  # 0.2 % s.e.
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_off_grid_sizes_are_refused():
+    with pytest.raises(ValueError, match="width 100 is not a multiple of 64; use 64 or 128"):
+        encode(None, None, torch.zeros(1, 3, 64, 100), fps=7, motion_bucket_id=1, augmentation_level=0, generator=None)
