@@ -1,0 +1,152 @@
+"""Loading in the host: every layout, what is refused, and what is offered when nothing is installed."""
+
+import os
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+KINDS = ("svd", "svd_image_decoder", "resaved", "diffusers", "diffusers_fp16", "diffusers_sharded")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_whole_layout_makes_a_video(host, load, photo, describe, video, kind):
+    suffix = "" if kind.startswith("diffusers") else ".safetensors"
+    trio = load(f"kind_{kind}{suffix}", kind=kind)
+    conditioning = [item[0] for item in describe(trio, photo, frames=2)]
+    samples = {"samples": video(trio, photo, conditioning=conditioning, steps=1)}
+    frames = host.run("PureSVDDecode", vae=trio.vae, samples=samples, memory=0.0)[0]
+    assert frames.shape == (2, 64, 64, 3)
+    assert frames.isfinite().all()
+
+
+def test_parts_may_come_from_separate_files_and_whole_checkpoints(host, make, ours):
+    name = "AnimateLCM-SVD-xt.safetensors"
+    folder = host.base / "models" / "diffusion_models"
+    folder.mkdir(exist_ok=True)
+    make(name, kind="animatelcm", preset=None)
+    shutil.move(host.base / "models" / "checkpoints" / name, folder / name)
+    whole = "checkpoints/tiny.safetensors"
+    names = host.pack("nodes.files").parts("diffusion_models")
+    assert names.index(name) < names.index(whole)
+    model, clip, vae = host.run(
+        "PureSVDLoadParts", unet_name=name, vae_name=whole, clip_name=whole, weight_dtype="default"
+    )
+    assert vae.preset.name == "animatelcm_svd_xt"
+    mine, theirs = (unet.model.diffusion_model.state_dict() for unet in (model, ours.model))
+    assert mine.keys() == theirs.keys()
+    assert torch.equal(
+        clip.get_sd()["visual_projection.weight"], ours.clip_vision.get_sd()["visual_projection.weight"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("choice", "dtype"),
+    [
+        ("fp16", torch.float16),
+        ("bf16", torch.bfloat16),
+        ("as stored", torch.float16),
+        ("fp8_e4m3fn", torch.float8_e4m3fn),
+    ],
+)
+def test_weight_formats_are_kept_and_cast_at_use(load, photo, describe, video, error, choice, dtype):
+    trio = load("half.safetensors", choice, dtype=torch.float16)
+    assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {dtype}
+    assert trio.model.model.get_dtype_inference() == torch.float32  # a CPU computes in float32
+    conditioning = [item[0] for item in describe(trio, photo)]
+    exact = load("half.safetensors", dtype=torch.float16)
+    found, wanted = (video(t, photo, conditioning=conditioning, steps=1) for t in (trio, exact))
+    assert error(found, wanted) < (0.3 if choice.startswith("fp8") else 0.05)
+
+
+def test_embedded_and_diffusers_names_are_listed_around_the_files(host, make, monkeypatch, tmp_path):
+    files = host.pack("nodes.files")
+    make("tiny.safetensors")
+    folder = make("kind_diffusers", kind="diffusers")
+    embedded = tmp_path / "nano.safetensors"
+    embedded.write_bytes(b"")
+    monkeypatch.setattr(files, "EMBEDDED_FILE", embedded)
+    names = files.checkpoints()
+    assert names[0] == files.EMBEDDED
+    assert {"tiny.safetensors", folder} <= set(names)
+    assert files.checkpoint_path(names[0]) == str(embedded)
+
+
+def test_linked_folders_are_followed(host, make):
+    files = host.pack("nodes.files")
+    make("kind_diffusers", kind="diffusers")
+    link = host.base / "models" / "diffusers" / "linked"
+    try:
+        os.symlink(host.base / "models" / "diffusers" / "kind_diffusers", link, target_is_directory=True)
+    except OSError:
+        pytest.skip("this system does not let us link")
+    assert "diffusers/linked" in files.checkpoints()
+    link.unlink()
+
+
+def test_nothing_installed_still_registers_and_says_where_files_go(host, monkeypatch, tmp_path):
+    files, load = host.pack("nodes.files"), host.pack("nodes.load")
+    monkeypatch.setattr(host.folder_paths, "get_filename_list", lambda name: [])
+    monkeypatch.setattr(host.folder_paths, "get_folder_paths", lambda name: [str(tmp_path / "absent")])
+    monkeypatch.setattr(files, "EMBEDDED_FILE", tmp_path / "absent.safetensors")
+    (choice, _) = load.PureSVDLoadCheckpoint.define_schema().inputs
+    assert choice.options == [files.NOTHING]
+    assert "models/checkpoints" in choice.tooltip
+    with pytest.raises(ValueError, match=r"svd_xt\.safetensors into ComfyUI/models/checkpoints"):
+        host.run("PureSVDLoadCheckpoint", ckpt_name=files.NOTHING, weight_dtype="default")
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../secret.safetensors", "/etc/passwd", "diffusers/../checkpoints", "absent.safetensors"]
+)
+def test_names_outside_the_folders_are_refused(host, name):
+    (host.base / "secret.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="no checkpoint"):
+        host.pack("nodes.files").checkpoint_path(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("bad.ckpt", b"PK\x03\x04" + b"\0" * 64, "pickle"),
+        ("page.safetensors", b"<html>" + b" " * 64, "web page"),
+        ("empty.safetensors", b"", "empty|bytes"),
+    ],
+)
+def test_other_files_get_one_sentence(host, name, content, sentence):
+    (host.base / "models" / "checkpoints" / name).write_bytes(content)
+    with pytest.raises(ValueError, match=sentence):
+        host.run("PureSVDLoadCheckpoint", ckpt_name=name, weight_dtype="default")
+
+
+def test_truncated_file_gets_one_sentence(host, make):
+    folder = host.base / "models" / "checkpoints"
+    whole = (folder / make("tiny.safetensors")).read_bytes()
+    (folder / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ValueError, match=r"cut\.safetensors"):
+        host.run("PureSVDLoadCheckpoint", ckpt_name="cut.safetensors", weight_dtype="default")
+
+
+@pytest.mark.parametrize("kind", ["unet", "vae", "clip"])
+def test_single_networks_name_what_is_missing(host, make, kind):
+    with pytest.raises(ValueError, match="missing"):
+        host.run(
+            "PureSVDLoadCheckpoint",
+            ckpt_name=make(f"only_{kind}.safetensors", kind=kind),
+            weight_dtype="default",
+        )
+
+
+def test_fingerprint_follows_the_file(host, make):
+    load = host.pack("nodes.load").PureSVDLoadCheckpoint
+    name = make("stamped.safetensors")
+    before = load.fingerprint_inputs(name, "default")
+    assert load.fingerprint_inputs(name, "default") == before
+    os.utime(host.base / "models" / "checkpoints" / name, (1, 1))
+    assert load.fingerprint_inputs(name, "default") != before
+
+
+def test_previews_use_the_checkpoints_own_colours(host, load):
+    trio = load("tiny.safetensors")
+    assert len(trio.model.model.latent_format.latent_rgb_factors) == 4

@@ -1,0 +1,89 @@
+"""The bundled graphs: written from the prompts beside them, and every node and input exists in the host."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PROMPTS = sorted((ROOT / "workflows" / "api").glob("*.json"))
+GRAPHS = sorted((ROOT / "workflows").glob("*.json"))
+
+
+def stem(path):
+    return path.stem
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def writer():
+    spec = importlib.util.spec_from_file_location(
+        "write_workflows", Path(__file__).with_name("write_workflows.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("path", PROMPTS, ids=stem)
+def test_prompt_gives_every_node_every_input_it_needs(host, path):
+    prompt = read(path)
+    for key, entry in prompt.items():
+        wanted = host.node(entry["class_type"]).INPUT_TYPES()
+        known = {**wanted.get("required", {}), **wanted.get("optional", {})}
+        assert set(entry["inputs"]) <= set(known), f"{path.name}: node {key}"
+        assert set(wanted.get("required", {})) <= set(entry["inputs"]), f"{path.name}: node {key}"
+
+
+@pytest.mark.parametrize("path", PROMPTS, ids=stem)
+def test_links_join_outputs_and_inputs_of_one_type(host, path):
+    prompt = read(path)
+    for entry in prompt.values():
+        wanted = host.node(entry["class_type"]).INPUT_TYPES()
+        known = {**wanted.get("required", {}), **wanted.get("optional", {})}
+        for name, value in entry["inputs"].items():
+            if isinstance(value, list):
+                given = host.node(prompt[value[0]]["class_type"]).RETURN_TYPES[value[1]]
+                assert given == known[name][0], name
+
+
+@pytest.mark.parametrize("path", PROMPTS, ids=stem)
+def test_widget_values_are_allowed(host, writer, path):
+    free = ("ckpt_name", "image")  # what is installed differs
+    for entry in read(path).values():
+        for name, kind, options in writer.inputs(host.node(entry["class_type"])):
+            value = entry["inputs"].get(name)
+            if value is None or isinstance(value, list) or name in free:
+                continue
+            if kind in ("INT", "FLOAT"):
+                assert options["min"] <= value <= options["max"], name
+            if kind == "COMBO":
+                choices = (
+                    options.get("options")
+                    or host.node(entry["class_type"]).INPUT_TYPES()["required"][name][0]
+                )
+                assert value in choices, name
+
+
+def test_graphs_are_the_ones_written_from_the_prompts(host, writer):
+    for name, (title, note) in writer.GRAPHS.items():
+        prompt = read(ROOT / "workflows" / "api" / f"{name}.json")
+        graph = writer.ui_graph(prompt, note, host.nodes.NODE_CLASS_MAPPINGS)
+        assert read(ROOT / "workflows" / f"{title}.json") == json.loads(json.dumps(graph)), (
+            f"run {writer.__file__}"
+        )
+    assert {path.stem for path in GRAPHS} == {title for title, _ in writer.GRAPHS.values()}
+    assert {path.stem for path in PROMPTS} == set(writer.GRAPHS)
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=stem)
+def test_graph_has_a_thumbnail_and_names_the_big_files_it_needs(path):
+    assert path.with_suffix(".jpg").stat().st_size < 100_000
+    for node in read(path)["nodes"]:
+        for value in node["widgets_values"]:
+            if isinstance(value, str) and value.endswith(".safetensors"):
+                assert value in [model["name"] for model in node["properties"]["models"]]
