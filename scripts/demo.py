@@ -20,7 +20,7 @@ _MAKE_STAND_IN = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from tests.make_checkpoint import write_checkpoint
-write_checkpoint(sys.argv[2])
+write_checkpoint(sys.argv[2], preset={"name": "stand-in", "frames": 8, "width": 192, "height": 128})
 """
 
 

@@ -19,7 +19,7 @@ def main(arguments: list[str]) -> int:
     found = host.find()
     python = environment.prepare(found, tests=True)
     variables = environment.clean() | {"PURESVD_HOST": str(found.path)}
-    if slow and not found.python:  # one environment serves these too
+    if not found.python:  # an environment of ours serves these too
         older = [host.pinned(version) for version in host.ARCHIVES if version != host.PINNED]
         variables["PURESVD_OLDER_HOSTS"] = os.pathsep.join(map(str, older))
     tests = [file.read_text(encoding="utf-8") for file in cache.ROOT.glob("tests/**/test_*.py")]
