@@ -58,7 +58,7 @@ class Training:
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimizer = Optimizer(self.parameters, muon=run.muon)
         self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.step, self.history = 0, []
+        self.step, self.history, self.window = 0, [], []
         self.replicas = [model, *(self.replica() for _ in range(run.workers - 1))]
 
     def replica(self) -> nn.Module:
@@ -72,7 +72,7 @@ class Training:
         """Write the resume file; the previous one stays if that fails."""
         parts = {"model.": self.parameters, "ema.": self.ema, "optimizer.": self.optimizer.state}
         tensors = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.items()}
-        state.save(self.path, tensors, {"run": self.run.name, "step": self.step, "history": self.history})
+        state.save(self.path, tensors, {name: getattr(self, name) for name in ("step", "history", "window")} | {"run": self.run.name})
 
     def resume(self) -> None:
         """Go on from the resume file if there is one."""
@@ -84,7 +84,7 @@ class Training:
         self.load(state.take(tensors, "model."), self.parameters)
         self.load(state.take(tensors, "ema."), self.ema)
         self.optimizer.load(state.take(tensors, "optimizer."))
-        self.step, self.history = facts["step"], facts["history"]
+        self.step, self.history, self.window = facts["step"], facts["history"], facts.get("window", [])
 
     @torch.no_grad()
     def load(self, tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
@@ -141,17 +141,22 @@ class Training:
         return {"loss": value, **{name: sum(f[name] for _, f in results) / len(results) for name in results[0][1]}}
 
 
+    def note(self, facts: dict[str, float]) -> None:
+        """Keep the means of every 20 steps."""
+        self.window.append(facts)
+        if len(self.window) == 20 or self.step == self.run.steps:
+            mean = {name: round(sum(f[name] for f in self.window) / len(self.window), 5) for name in facts}
+            self.history.append({"step": self.step, **mean})
+            self.window = []
+
+
 def train(training: Training, loss: Loss, *, on_step=None, on_sheet=None) -> None:
     """Run to the last step, resuming if possible; `on_step(step, steps, facts)`, `on_sheet(training)` now and then."""
     training.resume()
-    run, saved, window = training.run, time.monotonic(), []
+    run, saved = training.run, time.monotonic()
     while training.step < run.steps:
         facts = training.advance(loss)
-        window.append(facts)
-        if len(window) == 20 or training.step == run.steps:
-            mean = {name: round(sum(f[name] for f in window) / len(window), 5) for name in facts}
-            training.history.append({"step": training.step, **mean})
-            window = []
+        training.note(facts)
         if on_step:
             on_step(training.step, run.steps, facts)
         if time.monotonic() - saved > run.save_seconds or training.step == run.steps:
