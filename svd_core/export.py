@@ -140,8 +140,12 @@ def _vae_config(checkpoint: Checkpoint) -> dict[str, Any]:
         "force_upcast": True,
     }
     if config.temporal:
-        if config.norm_groups != 32:
-            raise ValueError(f"the VAE has {config.norm_groups} norm groups; diffusers can only have 32")
+        if (config.norm_groups, config.num_res_blocks) != (
+            32,
+            2,
+        ):  # it counts the middle's blocks like a level's
+            found = f"{config.norm_groups} norm groups and {config.num_res_blocks} blocks a level"
+            raise ValueError(f"the VAE has {found}; diffusers' temporal decoder can only have 32 and 2")
         return {"_class_name": "AutoencoderKLTemporalDecoder", **common}
     up = ["UpDecoderBlock2D"] * len(config.ch_mult)
     return {
