@@ -52,7 +52,7 @@ class ClipSet:
 
 def to_tensor(frames: np.ndarray) -> Tensor:
     """... H W 3 uint8 -> ... 3 H W float32 in [-1, 1]"""
-    return torch.from_numpy(np.ascontiguousarray(frames)).movedim(-1, -3).float() / 127.5 - 1
+    return torch.from_numpy(np.array(frames)).movedim(-1, -3).float() / 127.5 - 1
 
 
 def draw_file(i: int, clips: ClipSet) -> None:
