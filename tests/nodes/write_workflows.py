@@ -50,7 +50,7 @@ GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
     ),
 }
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
-COLUMN, GAP, SLOT, WIDGET, TITLE = 400, 60, 22, 26, 46
+COLUMN, GAP, SLOT, WIDGET, TITLE, PREVIEW = 400, 60, 22, 26, 46, 240
 
 
 def inputs(cls) -> list[tuple[str, str, dict]]:
@@ -94,9 +94,11 @@ def ui_node(key: str, entry: dict, cls) -> dict:
         properties["models"] = [
             {"name": w, "url": f"{MODELS[w]}/resolve/main/{w}", "directory": "checkpoints"} for w in wanted
         ]
+    height = TITLE + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)
+    height += PREVIEW if entry["class_type"] in ("LoadImage", "SaveVideo") else 0
     return {
         "id": int(key), "type": entry["class_type"], "title": entry["_meta"]["title"], "pos": [0, 0],
-        "size": [320, TITLE + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)],
+        "size": [320, height],
         "flags": {}, "order": 0, "mode": 0,
         "inputs": [{"name": name, "type": kind, "link": None} for name, kind in sockets],
         "outputs": [{"name": n, "type": kind, "links": [], "slot_index": i} for i, (n, kind) in enumerate(zip(names, types))],
