@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -214,6 +215,13 @@ def require_whole(checkpoint: Checkpoint) -> None:
         )
 
 
+def _common_format(tensors: Tensors) -> torch.dtype:
+    sizes: Counter[torch.dtype] = Counter()
+    for tensor in tensors.values():
+        sizes[tensor.dtype] += tensor.numel() if tensor.element_size() > 1 else 0
+    return sizes.most_common(1)[0][0]
+
+
 def load(
     source: Source | Checkpoint,
     *,
@@ -221,16 +229,18 @@ def load(
     device: Device = "cpu",
     ops: Any = core_ops,
 ) -> SVD:
-    """Networks from a file, a folder or what `read` gave: built without memory, then given its tensors."""
+    """Networks from a file, a folder or what `read` gave: built without memory, then given its tensors.
+
+    Without a dtype they stay as stored; where one network mixes formats, its largest of 16 bits or more serves all.
+    """
     checkpoint = source if isinstance(source, Checkpoint) else read(source)
     require_whole(checkpoint)
     networks: dict[str, Any] = {}
     for name, (_, build) in NETWORKS.items():
         network = without_values(build, getattr(checkpoint, f"{name}_config"), ops=ops)
         tensors = getattr(checkpoint, name)
-        placed = {
-            key: tensor.to(device=device, dtype=dtype or tensor.dtype) for key, tensor in tensors.items()
-        }
+        common = dtype or _common_format(tensors)
+        placed = {key: tensor.to(device=device, dtype=common) for key, tensor in tensors.items()}
         network.load_state_dict(placed, strict=True, assign=True)
         networks[name] = network.eval().requires_grad_(False)
     return SVD(**networks, preset=checkpoint.preset, report=checkpoint.report)

@@ -93,7 +93,9 @@ def clip_to_openclip(tensors: Mapping[str, Tensor]) -> Renamed:
 def fold_quant_conv(
     weight: Tensor, bias: Tensor, quant_weight: Tensor, quant_bias: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """The encoder's conv_out and the 1x1 quant_conv behind it as one convolution, exactly: QW and Qb + q."""
+    """The encoder's conv_out and the 1x1 quant_conv behind it as one convolution, exactly: QW and Qb + q.
+
+    The result is float32, whatever the inputs: rounded to their format it would no longer give the same latents.
+    """
     Q = quant_weight.float().flatten(1)
-    folded = torch.einsum("oi,ichw->ochw", Q, weight.float())
-    return folded.to(weight.dtype), (Q @ bias.float() + quant_bias.float()).to(bias.dtype)
+    return torch.einsum("oi,ichw->ochw", Q, weight.float()), Q @ bias.float() + quant_bias.float()

@@ -1,9 +1,4 @@
-"""Every layout is read and loaded at reduced width, and fits the released names and shapes at full width."""
-
-import dataclasses
-import json
-import math
-from pathlib import Path
+"""Every layout is read and loaded at reduced width."""
 
 import pytest
 import torch
@@ -12,10 +7,8 @@ from svd_core.checkpoint import load, read, read_parts
 from svd_core.export import write_safetensors
 from svd_core.files import open_tensors
 from svd_core.layouts import fold_quant_conv
-from svd_core.presets import PRESETS, to_tensor
+from svd_core.presets import to_tensor
 from tests.make_checkpoint import FIRST, KINDS, UNET, VISUAL, Maker, unet_config, write_checkpoint
-
-from .full_width import full_width, meta, rows
 
 WHOLE = [kind for kind in KINDS if kind not in ("animatelcm", "unet", "vae", "clip")]
 FOLDERS = [kind for kind in KINDS if kind.startswith("diffusers")]
@@ -27,87 +20,6 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkpoints")
     paths = {kind: folder / (kind if kind in FOLDERS else f"{kind}.safetensors") for kind in KINDS}
     return {kind: write_checkpoint(path, kind=kind) for kind, path in paths.items()}
-
-
-# Every family at full width
-
-
-@pytest.mark.parametrize(
-    ("kind", "total"), [("svd", 2446), ("svd_image_decoder", 2322), ("sv3d_u", 2212), ("sv3d_p", 2212)]
-)
-def test_full_width_file_fits_the_networks_tensor_by_tensor(kind, total):
-    tensors = full_width(kind)
-    assert len(tensors) == total
-    checkpoint = read(f"{kind}.safetensors", tensors=tensors)
-    assert checkpoint.report.unknown == []
-    assert (checkpoint.kind, checkpoint.family) == (kind.removesuffix("_image_decoder"),) * 2
-    assert checkpoint.preset == PRESETS[checkpoint.family]
-    assert checkpoint.vae_config.temporal == (kind == "svd")
-    assert checkpoint.report.used["unet"] == 1428
-    assert checkpoint.report.used["clip"] == 520
-    unused = {reason: len(names) for reason, names in checkpoint.report.unused.items()}
-    assert unused == {"remains of the text tower": 6, "plain decoder of the condition embedder": 140}
-
-
-def test_full_width_configurations_are_the_released_ones():
-    checkpoint = read("svd.safetensors", tensors=full_width("svd"))
-    assert dataclasses.astuple(checkpoint.unet_config) == (
-        320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768, 8, 4, 64, 32,
-    )  # fmt: skip
-    clip = checkpoint.clip_config
-    assert (clip.width, clip.layers, clip.heads, clip.mlp, clip.patch, clip.image_size, clip.projection) == (
-        1280, 32, 16, 5120, 14, 224, 1024,
-    )  # fmt: skip
-    vae = checkpoint.vae_config
-    assert (vae.ch, vae.ch_mult, vae.num_res_blocks, vae.z_channels) == (128, (1, 2, 4, 4), 2, 4)
-    assert (vae.embedder, vae.native_encoder, vae.quant_conv, vae.post_quant_conv) == (
-        True,
-        True,
-        False,
-        False,
-    )
-
-
-def test_full_width_diffusers_folder_and_single_unet():
-    unet = read(
-        "AnimateLCM-SVD-xt-1.1.safetensors", tensors={name: meta(shape) for _, name, shape in rows("unet")}
-    )
-    vae = read("vae", tensors={row[1]: meta(row[-1]) for row in rows("vae") if row[1] != "-"})
-    clip = read("clip", tensors={name: meta(shape) for *_, name, shape, _ in rows("clip")})
-    assert (unet.kind, vae.kind, clip.kind) == ("unet", "vae", "clip")
-    assert unet.preset.name == "animatelcm_svd_xt"
-    whole = read_parts(unet, vae, clip)
-    assert whole.report.used == {"unet": 1428, "vae": 374, "clip": 520}
-    assert whole.unet.keys() == read("svd.safetensors", tensors=full_width("svd")).unet.keys()
-
-
-@pytest.mark.slow
-def test_full_width_load_takes_no_memory_of_its_own(tmp_path):
-    """At most 1.15 times the file is allowed; mapped weights need next to nothing. A sparse file of zeros will do."""
-    path, at, header = tmp_path / "svd.safetensors", 0, {}
-    for name, tensor in full_width("svd").items():
-        size = tensor.numel() * 2
-        header[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + at)
-    status = Path("/proc/self/status")
-    if not status.exists():
-        pytest.skip("anonymous memory is read from /proc")
-
-    def anonymous():
-        return int(status.read_text().split("RssAnon:")[1].split()[0]) << 10
-
-    before = anonymous()
-    svd = load(path)
-    grown = anonymous() - before
-    assert sum(p.numel() for p in svd.unet.parameters()) == 1_524_623_082
-    assert grown < 0.05 * at, f"{grown:,} bytes for a file of {at:,}"
-
-
-# Every layout at reduced width
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -165,6 +77,20 @@ def test_every_storage_format_loads(dtype, tmp_path):
     assert load(path, dtype=torch.float32).unet.out[2].weight.dtype == torch.float32
 
 
+def test_mixed_formats_of_a_network_become_one(tmp_path):
+    maker = Maker(dtype=torch.float16)
+    tensors = maker.single_file("svd")
+    weight, conv_out = UNET + "out.2.weight", FIRST + "encoder.conv_out.weight"
+    for name in tensors:
+        if name.startswith(UNET) and tensors[name].ndim > 1:
+            tensors[name] = tensors[name].to(torch.float8_e4m3fn)
+    tensors[conv_out] = tensors[conv_out].float()
+    write_safetensors(tmp_path / "mixed.safetensors", tensors, {"puresvd": maker.hints()})
+    svd = load(tmp_path / "mixed.safetensors")
+    assert {p.dtype for net in (svd.unet, svd.vae) for p in net.parameters()} == {torch.float16}
+    assert svd.unet.out[2].weight.equal(tensors[weight].half())
+
+
 def test_parts_come_from_files_of_one_network_or_of_more(made):
     parts = read_parts(made["animatelcm"], made["svd"], made["clip"])
     assert parts.kind == "parts"
@@ -201,9 +127,7 @@ def test_resaved_file_encodes_as_the_original(made, tmp_path):
     original = read(made["svd"])
     vae = dict(original.vae)
     conv, quant = "embedder.encoder.conv_out", "embedder.quant_conv"
-    folded = fold_quant_conv(
-        *(vae[f"{n}.{kind}"].float() for n in (conv, quant) for kind in ("weight", "bias"))
-    )
+    folded = fold_quant_conv(*(vae[f"{n}.{kind}"] for n in (conv, quant) for kind in ("weight", "bias")))
     encoder = {name: t for name, t in vae.items() if name.startswith("embedder.encoder.")}
     encoder |= {f"{conv}.weight": folded[0], f"{conv}.bias": folded[1]}
     tensors = {UNET + name: t for name, t in original.unet.items()}
@@ -242,7 +166,3 @@ def test_a_host_may_bring_the_tensors_or_a_loader(made):
     with pytest.raises(ValueError, match="does not exist"):
         read("gone.safetensors", tensors=loader)
     assert len(calls) == 1, "a file is checked before the host opens it"
-
-
-def test_counts_of_the_lists_are_the_released_ones():
-    assert sum(math.prod(t.shape) for t in full_width("svd").values()) == 2_389_819_785
