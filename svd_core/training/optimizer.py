@@ -9,16 +9,16 @@ SMALLEST_MATRIX = 16  # below this a matrix has too few directions to be worth o
 
 
 @torch.no_grad()
-def orthogonalise(matrix: Tensor, *, steps: int = 5) -> Tensor:
-    """m n -> the nearest matrix with singular values about 1, by a quintic Newton-Schulz iteration (Jordan 2024)."""
-    x = matrix.bfloat16()
-    wide = x.shape[0] <= x.shape[1]
-    x = x if wide else x.T
-    x = x / (x.norm() + 1e-7)
+def orthogonalise(matrices: Tensor, *, steps: int = 5) -> Tensor:
+    """k m n -> the nearest matrices with singular values about 1, by a quintic Newton-Schulz iteration (Jordan 2024)."""
+    x = matrices.bfloat16()
+    wide = x.shape[1] <= x.shape[2]
+    x = x if wide else x.mT
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
     for _ in range(steps):
-        gram = x @ x.T
-        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
-    return (x if wide else x.T).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=-4.7750, alpha=2.0315), x, beta=3.4445)
+    return (x if wide else x.mT).to(matrices.dtype)
 
 
 class Optimizer:
@@ -40,20 +40,28 @@ class Optimizer:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         self.state["count"] += 1
-        for name, p in self.parameters.items():
-            if p.grad is None:
-                continue
-            update = self._muon(name, p.grad) if name in self.hidden else self._adam(name, p.grad)
+        updates = {n: self._adam(n, p.grad) for n, p in self.parameters.items() if p.grad is not None and n not in self.hidden}
+        for name, update in (updates | self._muon()).items():
+            p = self.parameters[name]
             if p.dim() > 1:
                 p.mul_(1 - lr * self.weight_decay)
             p.sub_(update, alpha=lr)
             p.grad = None
 
-    def _muon(self, name: str, grad: Tensor) -> Tensor:
-        momentum = self.state[f"first.{name}"]
-        momentum.lerp_(grad, 0.05)
-        matrix = grad.lerp(momentum, 0.95).flatten(1)  # Nesterov
-        return (orthogonalise(matrix) * 0.2 * max(matrix.shape) ** 0.5).view_as(grad)
+    def _muon(self) -> dict[str, Tensor]:
+        """Matrices of one shape are orthogonalised together: many are small."""
+        shapes: dict[tuple[int, int], list[str]] = {}
+        directions = {}
+        for name in sorted(self.hidden):
+            if (grad := self.parameters[name].grad) is not None:
+                momentum = self.state[f"first.{name}"].lerp_(grad, 0.05)
+                directions[name] = grad.lerp(momentum, 0.95).flatten(1)  # Nesterov
+                shapes.setdefault(tuple(directions[name].shape), []).append(name)
+        updates = {}
+        for shape, names in shapes.items():
+            matrices = orthogonalise(torch.stack([directions[name] for name in names])) * 0.2 * max(shape) ** 0.5
+            updates |= {name: matrix.view_as(self.parameters[name]) for name, matrix in zip(names, matrices)}
+        return updates
 
     def _adam(self, name: str, grad: Tensor) -> Tensor:
         first, second = self.state[f"first.{name}"], self.state[f"second.{name}"]

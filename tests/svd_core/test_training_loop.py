@@ -152,7 +152,7 @@ def test_interrupted_save_keeps_the_previous_file(tmp_path):
 
 def test_orthogonalised_matrix_has_singular_values_near_one():
     for shape in ((24, 64), (64, 24)):
-        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        matrix = torch.randn((2, *shape), generator=torch.Generator().manual_seed(1))
         values = torch.linalg.svdvals(orthogonalise(matrix))
         assert 0.5 < values.min() <= values.max() < 1.4  # the quintic's band, not exactly one
 
