@@ -53,6 +53,7 @@ class PureSVDImageToVideo(io.ComfyNode):
         width, height = width or preset.width, height or preset.height
         if fit == "nearest":
             width, height = convert.nearest_size(x.shape[-1], x.shape[-2], width, height)
+            fit = "crop"
         convert.check_size(width, height)
         scalars = {
             "motion_bucket_id": motion_bucket_id,

@@ -63,6 +63,8 @@ def fit(x: Tensor, width: int, height: int, how: str) -> Tensor:
         return x
     if how == "stretch":
         return _resize(x, width, height)
+    if how not in ("crop", "pad"):
+        raise ValueError(f"fit {how!r} is unknown; use crop, pad or stretch")
     scale = (max if how == "crop" else min)(width / W, height / H)
     w, h = max(1, round(W * scale)), max(1, round(H * scale))
     if how == "crop":

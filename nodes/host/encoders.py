@@ -79,7 +79,7 @@ def reference(clip_vision, vae, x: Tensor, size: tuple[int, int], fit: str, scal
 def native(clip_vision, vae, x: Tensor, size: tuple[int, int], fit: str, scalars: dict, seed: int):
     """The same by the host's node: its crop and rounding for the tower, its resize, its encoder, its noise range."""
     ImageEncoder(vae)  # refuses other latents
-    if fit not in ("crop", "nearest"):
+    if fit != "crop":
         x = convert.fit(x, *size, fit)
     image = x.add(1).div(2)
     context = clip_vision.encode_image(image.movedim(1, -1)).image_embeds.unsqueeze(0)

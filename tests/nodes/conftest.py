@@ -1,6 +1,7 @@
 """Reduced-width models in the real host: ours from a checkpoint file, and the host's own classes on the same tensors."""
 
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +62,11 @@ def ours(load):
 
 
 @pytest.fixture(scope="session")
-def native(host, ours):
+def native(host, ours, tmp_path_factory):
     """The host's own classes, built directly because its detection knows only the full width."""
-    return Trio(native_model(host, ours.model), native_clip(ours.clip_vision), native_vae(ours.vae))
+    return Trio(
+        native_model(host, ours.model), native_clip(ours.clip_vision, tmp_path_factory), native_vae(ours.vae)
+    )
 
 
 def native_model(host, patcher):
@@ -80,15 +83,17 @@ def native_model(host, patcher):
     return comfy.model_patcher.CoreModelPatcher(model, patcher.load_device, patcher.offload_device)
 
 
-def native_clip(clip_vision):
+def native_clip(clip_vision, tmp_path_factory):
     import comfy.clip_vision
 
     config = clip_vision.model.config
-    tower = comfy.clip_vision.ClipVisionModel({
+    path = tmp_path_factory.mktemp("clip") / "config.json"  # older hosts take no dictionary
+    path.write_text(json.dumps({
         "hidden_size": config.width, "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
         "intermediate_size": config.mlp, "patch_size": config.patch, "image_size": config.image_size,
         "projection_dim": config.projection, "hidden_act": "gelu", "num_channels": 3, "model_type": "clip_vision_model",
-    })  # fmt: skip
+    }))  # fmt: skip
+    tower = comfy.clip_vision.ClipVisionModel(str(path))
     missing, unexpected = tower.load_sd(clip_vision.get_sd())
     assert not missing
     assert not unexpected
