@@ -98,7 +98,7 @@ class Client:
             raise Refused(_sentence(error.code, error.read())) from error
         return json.loads(text) if text else {}
 
-    def _open(self, request: urllib.request.Request):
+    def _open(self, request: urllib.request.Request) -> Any:
         return NO_PROXY.open(request, timeout=self.timeout)
 
 
@@ -132,7 +132,7 @@ def _from_history(entry: dict[str, Any]) -> dict[str, Any]:
     """A history entry in the shape of a job, for hosts without /api/jobs."""
     status = entry.get("status") or {}
     events = dict(status.get("messages") or [])
-    ended = {"success": "completed", "error": "failed"}.get(status.get("status_str"), "completed")
+    ended = "failed" if status.get("status_str") == "error" else "completed"
     if "execution_interrupted" in events:
         ended = "cancelled"
     return {"status": ended, "outputs": entry["outputs"], "execution_error": events.get("execution_error")}

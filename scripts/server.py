@@ -71,8 +71,9 @@ def running(
     line += ["--cpu", *more] if cpu else more
     log = base / "server.log"
     with open(log, "ab") as out:
-        streams = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": out}
-        process = subprocess.Popen(line, cwd=base, env=environment.clean(), **streams)
+        process = subprocess.Popen(
+            line, cwd=base, env=environment.clean(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+        )
     try:
         client = Client(f"http://127.0.0.1:{port}")
         wait_until_up(client, process, log)
