@@ -116,6 +116,7 @@ def draw(training: Training, home: Path, code: LinearCode) -> None:
 def export_file(home: Path, path: Path, *, preset: Preset, shipped: Path) -> None:
     """Join the averaged weights of the last runs into the shipped file; what was not run here stays as it was."""
     vae, model = VAE(video_config(nano.IMAGE_VAE)), diffusion.Diffusion(VideoUNet(nano.UNET), CLIPVision(nano.CLIP))
+    autoencoder.initialise_time(vae)
     if shipped.is_file():
         found = checkpoint.read(shipped)
         vae.load_state_dict({n: t.float() for n, t in found.vae.items() if n in vae.state_dict()})

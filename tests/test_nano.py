@@ -1,0 +1,186 @@
+"""The embedded checkpoint, judged on photographs that it was never trained on; the slow ones sample many clips."""
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from svd_core import checkpoint, conditioning, guidance, layouts, sampling
+from svd_core.training import photographs
+from svd_core.training.photographs import JUDGING
+from svd_core.vae import SCALE
+
+judge = pytest.importorskip("svd_core.training.judge")
+for package in ("skimage", "sklearn"):
+    pytest.importorskip(package)
+
+FILE = Path("/tmp/early.safetensors")
+SIZE = 256
+pytestmark = pytest.mark.skipif(not FILE.is_file(), reason="the embedded checkpoint is not there")
+
+
+@pytest.fixture(scope="module")
+def svd():
+    return checkpoint.load(FILE, dtype=torch.float32)
+
+
+@pytest.fixture(scope="module")
+def clips_by_bucket(svd):
+    """14 frames for each of 8 photographs and 5 buckets, ten AYS steps without guidance: minutes."""
+    sigmas = sampling.ays(10)
+    return {
+        (name, bucket): judge.generate(
+            svd, judge.photograph(name, size=SIZE), judge.Choice(motion_bucket_id=bucket, sigmas=sigmas)
+        )
+        for name, bucket in product(JUDGING, judge.BUCKETS)
+    }
+
+
+def test_file_is_small_and_says_how_to_sample_it():
+    found = checkpoint.read(FILE)
+    assert FILE.stat().st_size <= 40_000_000
+    assert found.kind == "svd"
+    assert not found.report.unknown
+    assert (found.preset.name, found.preset.frames, found.preset.fps) == ("svd_nano", 14, 7)
+    assert len(found.hints.latent_rgb_factors) == 4
+    for network in (found.unet, found.vae, found.clip):
+        assert all(t.dtype == torch.float16 and t.isfinite().all() for t in network.values())
+
+
+def test_both_encoders_are_one(svd):
+    x = judge.photograph("coffee.png", size=128)
+    reference, native = svd.vae.encode(x), svd.vae.encode(x, native=True)
+    assert (native - reference).norm() < 2e-3 * reference.norm()  # quant_conv folded in, then rounded to half
+
+
+def test_reconstruction_of_unseen_photographs_reaches_24_db(svd):
+    values = [judge.reconstruction(svd, name, size=SIZE) for name in JUDGING]
+    assert np.mean(values) >= 24
+
+
+def test_latents_have_the_released_scale(svd):
+    z = torch.cat([svd.vae.encode(judge.photograph(name, size=SIZE)) for name in JUDGING])
+    assert 0.7 < float((z * SCALE).std()) < 1.3  # eight photographs spread more than the training mean
+
+
+def test_preview_factors_show_the_picture(svd):
+    factors = torch.tensor(checkpoint.read(FILE).hints.latent_rgb_factors)
+    x = torch.cat([judge.photograph(name, size=SIZE) for name in JUDGING])
+    preview = torch.einsum("nzhw,zc->nchw", svd.vae.encode(x) * SCALE, factors)
+    assert np.corrcoef(preview.flatten(), nn.functional.avg_pool2d(x, 8).flatten())[0, 1] > 0.9
+
+
+def test_short_clip_starts_as_its_picture(svd):
+    image = judge.photograph("chelsea.png", size=SIZE)
+    frames = judge.generate(svd, image, judge.Choice(sigmas=sampling.ays(10)))
+    assert frames.shape == (14, 3, SIZE, SIZE)
+    assert frames.isfinite().all()
+    assert judge.psnr(frames[:1], image) >= 20
+
+
+@pytest.mark.slow
+def test_first_frames_reach_20_db(clips_by_bucket):
+    values = [
+        judge.psnr(frames[:1], judge.photograph(name, size=SIZE))
+        for (name, bucket), frames in clips_by_bucket.items()
+        if bucket == 127
+    ]
+    assert np.mean(values) >= 20
+
+
+@pytest.mark.slow
+def test_motion_rises_with_the_bucket(clips_by_bucket):
+    speeds = {key: judge.speed(frames) for key, frames in clips_by_bucket.items()}
+    ranks = [judge.spearman(judge.BUCKETS, [speeds[name, b] for b in judge.BUCKETS]) for name in JUDGING]
+    assert np.mean(ranks) >= 0.8
+    still = np.mean([speeds[name, 1] for name in JUDGING])
+    moving = np.mean([speeds[name, 255] for name in JUDGING])
+    assert still < 0.25  # pixels a frame: the eye sees a still
+    assert moving > 3 * still
+
+
+@pytest.mark.slow
+def test_temporal_decoder_flickers_less_than_frame_by_frame(svd):
+    whole, single = [], []
+    for name in JUDGING[:4]:
+        z = judge.sample(svd, judge.photograph(name, size=SIZE), judge.Choice(sigmas=sampling.ays(10))) / SCALE
+        together = svd.vae.decode(z, t=len(z))
+        flow = judge.optical_flow(together)
+        whole.append(judge.flicker(together, flow))
+        single.append(judge.flicker(judge.decode_by_frame(svd, z), flow))
+    assert np.mean(whole) < np.mean(single)
+
+
+@pytest.mark.slow
+def test_samplers_agree_better_than_seeds(svd):
+    image = judge.photograph("astronaut.png", size=SIZE)
+    euler = judge.generate(svd, image, judge.Choice())
+    heun = judge.generate(svd, image, judge.Choice(sampler="heun"))
+    ays = judge.generate(svd, image, judge.Choice(sigmas=sampling.ays(10)))
+    other = judge.generate(svd, image, judge.Choice(seed=1))
+    between_seeds = judge.psnr(euler, other)
+    assert min(judge.psnr(euler, heun), judge.psnr(euler, ays), judge.psnr(heun, ays)) > between_seeds
+
+
+def as_diffusers(svd):
+    """diffusers' pipeline around the same weights, set to the norm groups that its classes cannot be asked for."""
+    diffusers = pytest.importorskip("diffusers")
+    transformers = pytest.importorskip("transformers")
+    references = pytest.importorskip("tests.svd_core.references")
+    unet, vae = references.diffusers_unet(svd.unet), diffusers_vae(diffusers, svd.vae)
+    for network, groups in ((unet, svd.unet.config.norm_groups), (vae, svd.vae.config.norm_groups)):
+        for module in network.modules():
+            if isinstance(module, nn.GroupNorm):
+                module.num_groups = groups
+    scheduler = diffusers.EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
+        timestep_spacing="leading", timestep_type="continuous", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0,
+        steps_offset=1,
+    )  # fmt: skip
+    pipeline = diffusers.StableVideoDiffusionPipeline(
+        vae=vae, unet=unet, image_encoder=references.transformers_clip(svd.clip), scheduler=scheduler,
+        feature_extractor=transformers.CLIPImageProcessor(),
+    )  # fmt: skip
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline
+
+
+def diffusers_vae(diffusers, ours):
+    """diffusers' autoencoder; its decoder's middle has as many blocks as a level of the encoder, the released two are set."""
+    blocks = pytest.importorskip("diffusers.models.unets.unet_3d_blocks")
+    config = ours.config
+    width = config.ch * config.ch_mult[-1]
+    model = diffusers.AutoencoderKLTemporalDecoder(
+        block_out_channels=tuple(config.ch * m for m in config.ch_mult), layers_per_block=config.num_res_blocks,
+        down_block_types=("DownEncoderBlock2D",) * len(config.ch_mult), latent_channels=config.z_channels,
+    )  # fmt: skip
+    model.decoder.mid_block = blocks.MidBlockTemporalDecoder(width, width, attention_head_dim=width, num_layers=2)
+    tensors = {n.removeprefix("embedder."): t for n, t in ours.state_dict().items() if "model.encoder." not in n}
+    single = {n.removeprefix("first_stage_model."): t for n, t in tensors.items()}
+    model.load_state_dict(layouts.vae_to_diffusers(single)[0])
+    return model.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def test_diffusers_makes_the_same_video(svd):
+    t, steps, image = 4, 4, judge.photograph("coffee.png", size=64)
+    noise = torch.randn(t, 4, 8, 8, generator=torch.Generator().manual_seed(1))
+    cond = conditioning.encode(
+        svd.clip, svd.vae, image, fps=7, motion_bucket_id=127, augmentation_level=0.02,
+        generator=torch.Generator().manual_seed(0),
+    )  # fmt: skip
+    sigmas = sampling.karras(steps)
+    denoise = guidance.guided(svd.unet, cond, guidance.linear(1.0, 1.5, t))
+    ours = svd.vae.decode(sampling.euler(denoise, sampling.initial(noise, sigmas[0]), sigmas) / SCALE, t=t)
+    theirs = as_diffusers(svd)(
+        Image.fromarray(photographs.square("coffee.png", size=64)), height=64, width=64, num_frames=t,
+        num_inference_steps=steps, min_guidance_scale=1.0, max_guidance_scale=1.5, fps=7, motion_bucket_id=127,
+        noise_aug_strength=0.02, decode_chunk_size=t, latents=noise[None], generator=torch.Generator().manual_seed(0),
+        output_type="pt",
+    ).frames[0]  # fmt: skip
+    difference = (ours.clamp(-1, 1) + 1) / 2 - theirs
+    assert difference.abs().max() < 2e-3  # float32 in another order through four network calls
