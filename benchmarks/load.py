@@ -1,15 +1,14 @@
-"""Time and anonymous memory of loading a full-width fp16 checkpoint: the core, our node, and the native loader.
+"""Anonymous memory and time of loading a checkpoint, by our node and by the host's: python benchmarks/load.py FILE
 
-    COMFYUI_PATH=... python benchmarks/load.py
-
-The file is sparse (all weights zero), so the disk plays no part; each loader runs in its own process, and what is
-imported before is not counted. The U-Net keeps the file's format.
+Each loader runs in a fresh process. Memory is the peak of anonymous pages above what imports took, so mapped file
+pages do not count. COMFYUI_PATH names the host; the file must lie in one of its checkpoint folders or is linked there.
 """
+
+from __future__ import annotations
 
 import argparse
 import asyncio
 import importlib
-import json
 import os
 import subprocess
 import sys
@@ -19,107 +18,88 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LOADERS = ("core", "node", "native")
+GIB = 2**30
+LOADERS = {
+    "PureSVD, as stored": ("PureSVDLoadCheckpoint", {"weight_dtype": "as stored"}),
+    "PureSVD, default": ("PureSVDLoadCheckpoint", {"weight_dtype": "default"}),
+    "native": ("ImageOnlyCheckpointLoader", {}),
+}
 
 
-def anonymous():
-    status = Path("/proc/self/status").read_text(encoding="utf-8")
-    return int(status.split("RssAnon:")[1].split()[0]) << 10
+def anonymous() -> int:
+    """Bytes of anonymous memory of this process."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("this system does not report anonymous memory; run on Linux")
 
 
-class Peak:
-    """The highest anonymous memory between enter and exit, sampled every 2 ms, above the start."""
+class Peak(threading.Thread):
+    """Watches anonymous memory until stopped."""
 
-    def __enter__(self):
-        self.start = self.highest = anonymous()
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self.watch)
-        self.thread.start()
-        self.began = time.perf_counter()
-        return self
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.start_value = self.peak = anonymous()
+        self.done = threading.Event()
 
-    def watch(self):
-        while not self.stop.wait(0.002):
-            self.highest = max(self.highest, anonymous())
-
-    def __exit__(self, *_):
-        self.seconds = time.perf_counter() - self.began
-        self.stop.set()
-        self.thread.join()
-        self.bytes = max(self.highest, anonymous()) - self.start
+    def run(self):
+        while not self.done.wait(0.01):
+            self.peak = max(self.peak, anonymous())
 
 
-def write_sparse(path):
-    """A file with the released svd's names and shapes in fp16; returns its size."""
-    sys.path.insert(0, str(ROOT))
-    full_width = importlib.import_module("tests.svd_core.full_width").full_width
-    header, at = {}, 0
-    for name, tensor in full_width("svd").items():
-        size = tensor.numel() * 2
-        header[name] = {"dtype": "F16", "shape": list(tensor.shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little") + text)
-        file.truncate(8 + len(text) + at)
-    return os.path.getsize(path)
-
-
-def loader(name):
-    """A function of the path, its modules imported."""
-    if name == "core":
-        sys.path.insert(0, str(ROOT))
-        return importlib.import_module("svd_core.checkpoint").load
+def measure(file: Path, name: str) -> None:
+    """Load in this process and print bytes and seconds."""
+    node, options = LOADERS[name]
     sys.path.insert(0, os.environ["COMFYUI_PATH"])
     args = importlib.import_module("comfy.cli_args").args
-    args.cpu, args.base_directory = True, tempfile.mkdtemp()
-    importlib.import_module("utils.extra_config")  # before `nodes`: older hosts shadow `utils`
-    nodes = importlib.import_module("nodes")
-    if name == "native":
-        sd = importlib.import_module("comfy.sd")
-        options = {"output_clip": False, "output_clipvision": True}
-        half = {"dtype": importlib.import_module("torch").float16}
-        return lambda path: sd.load_checkpoint_guess_config(path, **options, model_options=half)
-    assert asyncio.run(nodes.load_custom_node(str(ROOT)))
-    ours = importlib.import_module(str(ROOT).replace(".", "_x_") + ".nodes.host.load")
-    return lambda path: ours.load(ours.Source(path=path), ours.AS_STORED)
+    with tempfile.TemporaryDirectory() as base:
+        args.cpu, args.base_directory = True, base
+        importlib.import_module("utils.extra_config")  # before `nodes`: older hosts shadow `utils`
+        folder = Path(base, "models", "checkpoints")
+        folder.mkdir(parents=True)
+        (folder / file.name).symlink_to(file.resolve())
+        nodes = importlib.import_module("nodes")
+        asyncio.run(nodes.init_builtin_extra_nodes())
+        asyncio.run(nodes.load_custom_node(str(ROOT)))
+        cls = nodes.NODE_CLASS_MAPPINGS[node]
+        load = cls.execute if hasattr(cls, "define_schema") else getattr(cls(), cls.FUNCTION)
+        watch = Peak()
+        watch.start()
+        start = time.perf_counter()
+        kept = load(ckpt_name=file.name, **options)
+        seconds = time.perf_counter() - start
+        watch.done.set()
+        watch.join()
+        del kept
+    print(watch.peak - watch.start_value, seconds)
 
 
-def measure(name, path):
-    load = loader(name)
-    with Peak() as peak:
-        kept = load(path)
-    assert kept
-    return {"seconds": round(peak.seconds, 2), "anonymous_bytes": peak.bytes}
+def compare(file: Path) -> dict[str, tuple[float, float]]:
+    """Loader -> peak of anonymous memory in file sizes, seconds."""
+    found = {}
+    for name in LOADERS:
+        line = [sys.executable, __file__, str(file), "--only", name]
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        used, seconds = done.stdout.split()[-2:]
+        found[name] = int(used) / file.stat().st_size, float(seconds)
+    return found
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--loader", choices=LOADERS)
-    parser.add_argument("--path")
-    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--only", choices=LOADERS, help="measure one loader in this process")
     given = parser.parse_args()
-    if given.loader:
-        print(json.dumps(measure(given.loader, given.path)))
+    if given.only:
+        measure(given.file, given.only)
         return
-    with tempfile.TemporaryDirectory() as folder:
-        path = str(Path(folder) / "svd.safetensors")
-        size = write_sparse(path)
-        print(f"file of {size / 1e9:.2f} GB, fp16")
-        names = LOADERS if os.environ.get("COMFYUI_PATH") else LOADERS[:1]
-        runs = {name: [] for name in names}
-        for _ in range(given.repeat):  # in turn, so that all meet the same load of the machine
-            for name in names:
-                command = [sys.executable, __file__, "--loader", name, "--path", path]
-                done = subprocess.run(command, check=True, capture_output=True, text=True)
-                runs[name].append(json.loads(done.stdout.splitlines()[-1]))
-        for name in names:
-            best = min(run["seconds"] for run in runs[name])
-            share = max(run["anonymous_bytes"] for run in runs[name]) / size
-            print(f"{name:7} {best:6.2f} s   {share:5.2f} x the file in anonymous memory")
+    print(f"{given.file.name}: {given.file.stat().st_size / GIB:.2f} GiB")
+    for name, (share, seconds) in compare(given.file).items():
+        print(f"{name:22} {share:5.2f} x file size  {seconds:6.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,80 @@
+"""The full 2.3-billion-parameter architecture with random half-precision weights: our graph against the native one."""
+
+import gc
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+pytestmark = pytest.mark.slow  # writes 4.8 GB and runs 1.5 billion parameters in float32, needs 24 GiB
+
+SIZE = dict(width=64, height=64, motion_bucket_id=127, fps=7, augmentation_level=0.0)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(host, make):
+    unet, vae, clip = (host.pack(f"svd_core.{name}") for name in ("unet", "vae", "clip"))
+    name = make(
+        "full.safetensors", dtype=torch.float16, preset=None,
+        unet=unet.UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768),
+        vae=vae.VAEConfig(128, (1, 2, 4, 4), 2, 4, True, True, True, False, False),
+        clip=clip.CLIPConfig(width=1280, layers=32, mlp=5120, patch=14, projection=1024),
+    )  # fmt: skip
+    yield name
+    (host.base / "models" / "checkpoints" / name).unlink()
+
+
+def native_video(host, checkpoint, photo):
+    model, clip_vision, vae = host.run("ImageOnlyCheckpointLoader", ckpt_name=checkpoint)
+    positive, negative, latent = host.run(
+        "SVD_img2vid_Conditioning", clip_vision=clip_vision, init_image=photo, vae=vae, video_frames=3, **SIZE
+    )
+    (model,) = host.run("VideoLinearCFGGuidance", model=model, min_cfg=1.0)
+    (samples,) = host.run(
+        "KSampler", model=model, positive=positive, negative=negative, latent_image=latent, seed=3, steps=2, cfg=2.5,
+        sampler_name="euler", scheduler="karras", denoise=1.0,
+    )  # fmt: skip
+    return samples["samples"], host.run("VAEDecode", vae=vae, samples=samples)[0]
+
+
+def our_video(host, checkpoint, photo):
+    model, clip_vision, vae = host.run("PureSVDLoadCheckpoint", ckpt_name=checkpoint, weight_dtype="default")
+    given = dict(image=photo, frames=3, seed=0, fit="crop", compatibility="native", **SIZE)
+    described = host.run("PureSVDImageToVideo", clip_vision=clip_vision, vae=vae, **given)
+    positive, negative, latent = (items[0] for items in described)
+    (samples,) = host.run(
+        "PureSVDSample", model=model, positive=positive, negative=negative, latent=latent, seed=3, steps=2, min_cfg=1.0,
+        max_cfg=2.5, curve="linear", schedule="karras", sampler="euler",
+    )  # fmt: skip
+    return samples["samples"], host.run("PureSVDDecode", vae=vae, samples=samples, memory=0.0)[0]
+
+
+def free():
+    import comfy.model_management as mm
+
+    mm.unload_all_models()
+    gc.collect()
+
+
+def test_our_nodes_give_the_native_graphs_result(host, checkpoint, photo, error):
+    wanted = native_video(host, checkpoint, photo)
+    free()
+    found = our_video(host, checkpoint, photo)
+    free()
+    latent, frames = (error(a, b) for a, b in zip(found, wanted))
+    assert latent < 1e-4
+    assert frames < 1e-4
+
+
+def test_loading_needs_little_more_than_the_file_and_no_longer_than_the_host(host, checkpoint, monkeypatch):
+    spec = importlib.util.spec_from_file_location("load_benchmark", ROOT / "benchmarks" / "load.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    monkeypatch.setenv("COMFYUI_PATH", str(host.path))
+    found = benchmark.compare(host.base / "models" / "checkpoints" / checkpoint)
+    assert found["PureSVD, as stored"][0] <= 1.15
+    # both cast to float32 on a CPU; a third of room for what else the machine does
+    assert found["PureSVD, default"][1] <= found["native"][1] * 1.33
