@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,10 @@ from .unet import UNetConfig
 from .vae import VAEConfig
 
 Tensors = Mapping[str, Tensor]
+Witnesses = Sequence[tuple[str, int]]  # names and axes
 FAMILIES = {768: "svd", 256: "sv3d_u", 1280: "sv3d_p"}  # by the width of the U-Net's conditioning vector
 NAMED = 4  # how many names a sentence lists
+LARGEST = 1 << 16  # of any one size; ViT-H has a layer of 5,120
 
 
 @dataclass(frozen=True)
@@ -39,20 +41,23 @@ class Part:
         return ValueError(f"{self.where}: the {self.network} {text}")
 
 
-def _sizes(tensors: Tensors, witnesses: Iterable[tuple[str, int]]) -> Iterable[int]:
+def _sizes(tensors: Tensors, witnesses: Witnesses) -> Iterable[int]:
     for name, axis in witnesses:
         if name in tensors and tensors[name].ndim > axis:
             yield tensors[name].shape[axis]
 
 
-def _vote(part: Part, tensors: Tensors, witnesses: Iterable[tuple[str, int]]) -> int:
-    """The size that most of the named axes have."""
-    witnesses = list(witnesses)
-    votes = Counter(_sizes(tensors, witnesses)).most_common(1)
-    if not votes or votes[0][0] < 1:
+def _vote(part: Part, tensors: Tensors, witnesses: Witnesses, doubled: Witnesses = ()) -> int:
+    """The size that most of the named axes have; `doubled` axes are twice as long."""
+    votes = Counter([*_sizes(tensors, witnesses), *(n // 2 for n in _sizes(tensors, doubled))]).most_common(1)
+    first = next(iter([*witnesses, *doubled]), None)
+    name = show(part.spell(first[0])) if first else "the tensors that show its size"
+    if votes and not 1 <= votes[0][0] <= LARGEST:
         raise part.fault(
-            f"lacks {show(part.spell(witnesses[0][0]))}; the file is incomplete: download it again"
+            f"has {name} of size {votes[0][0]:,}, allowed are 1 to {LARGEST:,}; choose another file"
         )
+    if not votes:
+        raise part.fault(f"lacks {name}; the file is incomplete: download it again")
     return votes[0][0]
 
 
@@ -138,11 +143,8 @@ def vae_config(tensors: Tensors, hints: Hints, part: Part) -> VAEConfig:
         places.append(f"first_stage_model.decoder.up.{level}.block.")
         witnesses = [w for place in places for w in _axes(tensors, ends, 0, place)]
         widths.append(_vote(part, tensors, witnesses or [(places[0] + "0.conv1.weight", 0)]))
-    ins = _axes(tensors, ("decoder.conv_in.weight",), 1) + _axes(tensors, ("post_quant_conv.weight",), 0)
-    outs = _axes(tensors, ("encoder.conv_out.weight", "encoder.conv_out.bias", "quant_conv.bias"), 0)
-    latents = Counter([*_sizes(tensors, ins), *(n // 2 for n in _sizes(tensors, outs) if n > 4)]).most_common(
-        1
-    )
+    latents = _axes(tensors, ("decoder.conv_in.weight",), 1)
+    moments = _axes(tensors, ("encoder.conv_out.weight", "encoder.conv_out.bias"), 0)
 
     def has(start: str) -> bool:
         return any(name.startswith(start) for name in tensors)
@@ -155,7 +157,7 @@ def vae_config(tensors: Tensors, hints: Hints, part: Part) -> VAEConfig:
         ch=base,
         ch_mult=_multiples(part, widths, base, hints.vae_norm_groups, 1),
         num_res_blocks=layout.res_blocks,
-        z_channels=latents[0][0] if latents else 4,
+        z_channels=_vote(part, tensors, latents, moments),
         temporal=temporal,
         embedder=has("embedder.encoder."),
         native_encoder=has("first_stage_model.encoder."),

@@ -1,9 +1,12 @@
 """Incomplete and foreign checkpoints are refused by name, with the count and the remedy."""
 
 import dataclasses
+import math
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from svd_core.checkpoint import load, read, read_parts
 from svd_core.export import write_safetensors
@@ -156,3 +159,22 @@ def test_unknown_tensors_are_named_and_allowed():
     report = read("svd.safetensors", tensors=COMPLETE | extra).report
     assert sorted(report.unknown) == sorted(extra)
     assert "unknown: 2 (extra.thing, model.diffusion_model.more.weight)" in str(report)
+
+
+SIZES = st.lists(st.sampled_from([0, 1, 3, 4, 64, 1 << 17, 1 << 30]), max_size=4)
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(st.sampled_from(CHOSEN), st.none() | SIZES), min_size=1, max_size=4))
+def test_any_shapes_give_a_sentence_or_the_file(changes):
+    """Tensors taken away or given any shape, without memory of their own."""
+    tensors = dict(COMPLETE)
+    for name, shape in changes:
+        tensors.pop(name, None)
+        if shape is not None and math.prod(shape) < 1 << 48:
+            tensors[name] = torch.empty(shape, device="meta")
+    try:
+        sentence = str(read("svd.safetensors", tensors=tensors).report)
+    except ValueError as fault:
+        sentence = str(fault)
+    assert sentence.startswith("svd.safetensors: ")
