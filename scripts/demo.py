@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -74,14 +75,20 @@ def use_stand_in(prompt: dict, base: Path, python: Path) -> None:
 
 
 def show(job: dict, seconds: float) -> None:
-    """One line, rewritten on a terminal; elsewhere a line when the status changes."""
+    """One line, rewritten on a terminal; elsewhere a new one now and then."""
     text = f"{job['status']:<12}{seconds:6.1f} s"
     done = job["status"] == "completed"
     if sys.stdout.isatty():
         print(f"\r{text}", end="\n" if done else "", flush=True)
-    elif done or seconds < 0.1:
+    elif done or seconds % 20 < 0.5:
         cache.say(text)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    signal.signal(
+        signal.SIGTERM, lambda *_: sys.exit(143)
+    )  # leave by the same road, so that the server stops
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except KeyboardInterrupt:
+        sys.exit("stopped")
