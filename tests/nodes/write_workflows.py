@@ -43,6 +43,10 @@ GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
         CHOOSE
         + "Loading and conditioning are PureSVD's, guidance, sampling and decoding ComfyUI's own nodes.",
     ),
+    "image_to_video_custom_sampler": (
+        "Image to Video with Custom Sampler",
+        CHOOSE + "Guidance and noise levels as nodes of their own: ten Align Your Steps levels, any native sampler.",
+    ),
     "text_to_image_to_video": (
         "Text to Image to Video",
         "Write a prompt, press Run. SDXL draws the picture, svd_xt moves it; both go into "
