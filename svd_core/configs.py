@@ -159,7 +159,7 @@ def vae_config(tensors: Tensors, hints: Hints, part: Part) -> VAEConfig:
         num_res_blocks=layout.res_blocks,
         z_channels=_vote(part, tensors, latents, moments),
         temporal=temporal,
-        embedder=has("embedder.encoder."),
+        embedder=has("embedder."),
         native_encoder=has("first_stage_model.encoder."),
         quant_conv=has("first_stage_model.quant_conv."),
         post_quant_conv=has("first_stage_model.post_quant_conv.") or image_decoder,
