@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import comfy.model_base
@@ -53,14 +54,12 @@ class HostUNet(VideoUNet):
         if context is None or context.shape[-1] != e:
             found = "none" if context is None else context.shape[-1]
             raise ValueError(
-                f"the image embedding has width {found}, this model takes {e}; use the CLIP_VISION of the "
-                f"same checkpoint"
+                f"the image embedding has width {found}, this model takes {e}; "
+                "use the CLIP_VISION of the same checkpoint"
             )
         if y is None or y.shape[-1] != a:
-            raise ValueError(
-                f"the conditioning vector has width {None if y is None else y.shape[-1]}, this model takes "
-                f"{a}"
-            )
+            found = "none" if y is None else y.shape[-1]
+            raise ValueError(f"the conditioning vector has width {found}, this model takes {a}")
 
 
 class _PureModel:
@@ -79,9 +78,9 @@ class _PureModel:
 
     def memory_required(self, input_shape, cond_shapes=None):
         """Bytes for one forward of input_shape n c h w, without the weights."""
-        n, _, h, w = input_shape
+        positions = input_shape[0] * math.prod(input_shape[2:])
         item = comfy.model_management.dtype_size(self.get_dtype_inference())
-        return n * h * w * self.diffusion_model.config.model_channels * item * self.ACTIVATION
+        return positions * self.diffusion_model.config.model_channels * item * self.ACTIVATION
 
     def state_dict_for_saving(self, *args, **kwargs):
         state = super().state_dict_for_saving(*args, **kwargs)
@@ -91,7 +90,7 @@ class _PureModel:
 
 class PureSVD(_PureModel, comfy.model_base.SVD_img2vid):
     def extra_conds(self, **kwargs):
-        if "azimuth" in kwargs:
+        if "azimuth" in kwargs or "elevation" in kwargs:
             raise ValueError(
                 "this conditioning describes an SV3D orbit, the model is SVD; use Image to Video instead"
             )

@@ -21,6 +21,7 @@ from . import ops
 from .progress import on_step
 
 FREE_SHARE = 0.8  # of the free memory; the rest is for the convolution kernels
+RETRIES = 3  # each in half the memory of the one before
 
 
 class FirstStage(VAE):
@@ -85,8 +86,19 @@ class PureVAE(comfy.sd.VAE):
         self._load(quick.peak)
         z = z.to(self.device, self.vae_dtype)
         budget = memory or int(self.patcher.get_free_memory(self.device) * FREE_SHARE)
-        x = core_decode.decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=on_step())
-        return convert.image(x.float()).to(self.output_device, self._output_dtype())
+        for attempts_left in range(RETRIES, -1, -1):
+            try:
+                x = core_decode.decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=on_step())
+                return convert.image(x.float()).to(self.output_device, self._output_dtype())
+            except Exception as error:
+                if memory or not attempts_left or not _is_out_of_memory(error):
+                    raise
+                logging.warning(
+                    "decoding in %.1f GiB ran out of memory; trying again in half", budget / 2**30
+                )
+            comfy.model_management.soft_empty_cache()
+            budget //= 2
+        raise AssertionError("the last attempt returns or raises")
 
     def decode(self, samples_in: Tensor, vae_options=None, **kwargs) -> Tensor:
         return self.decode_exact(samples_in)
@@ -104,6 +116,11 @@ class PureVAE(comfy.sd.VAE):
     def _output_dtype(self) -> torch.dtype:
         choose = getattr(comfy.model_management, "intermediate_dtype", None)  # hosts before 0.18 have none
         return choose() if choose else torch.float32
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    known = getattr(comfy.model_management, "is_oom", None)  # hosts before 0.18 have none
+    return known(error) if known else isinstance(error, comfy.model_management.OOM_EXCEPTION)
 
 
 def host_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:

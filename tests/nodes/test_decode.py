@@ -83,3 +83,22 @@ def test_decoding_shows_progress(host, ours, latent, monkeypatch):
     decode(host, ours.vae, latent)
     assert seen[-1][0] == seen[-1][1]
     assert len(seen) > 2
+
+
+def test_running_out_of_memory_is_tried_again_in_less(host, ours, latent, monkeypatch):
+    core, budgets = host.pack("svd_core.decode"), []
+
+    def short_of_memory(vae, z, *, memory, real=core.decode, **kwargs):
+        budgets.append(memory)
+        if len(budgets) < 3:
+            raise torch.OutOfMemoryError("no room")
+        return real(vae, z, memory=memory, **kwargs)
+
+    wanted = decode(host, ours.vae, latent)
+    monkeypatch.setattr(core, "decode", short_of_memory)
+    assert torch.equal(decode(host, ours.vae, latent), wanted)
+    assert budgets[1:] == [budgets[0] // 2, budgets[0] // 4]
+    budgets.clear()
+    with pytest.raises(torch.OutOfMemoryError):
+        decode(host, ours.vae, latent, memory=1.0)
+    assert len(budgets) == 1, "a stated limit is kept to"

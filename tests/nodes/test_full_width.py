@@ -59,22 +59,24 @@ def free():
     gc.collect()
 
 
-def test_our_nodes_give_the_native_graphs_result(host, checkpoint, photo, error):
+def test_our_nodes_give_the_native_graphs_result(host, checkpoint, photo, error, record_property):
     wanted = native_video(host, checkpoint, photo)
     free()
     found = our_video(host, checkpoint, photo)
     free()
     latent, frames = (error(a, b) for a, b in zip(found, wanted))
+    record_property("relative error, latent and frames", (latent, frames))
     assert latent < 1e-4
     assert frames < 1e-4
 
 
-def test_loading_needs_little_more_than_the_file_and_no_longer_than_the_host(host, checkpoint, monkeypatch):
+def test_loading_needs_little_more_than_the_file_and_no_longer_than_the_host(host, checkpoint, monkeypatch, record_property):
     spec = importlib.util.spec_from_file_location("load_benchmark", ROOT / "benchmarks" / "load.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
     monkeypatch.setenv("COMFYUI_PATH", str(host.path))
     found = benchmark.compare(host.base / "models" / "checkpoints" / checkpoint)
+    record_property("file sizes and seconds", found)
     assert found["PureSVD, as stored"][0] <= 1.15
     # both cast to float32 on a CPU; a third of room for what else the machine does
     assert found["PureSVD, default"][1] <= found["native"][1] * 1.33

@@ -45,7 +45,8 @@ GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
     ),
     "image_to_video_custom_sampler": (
         "Image to Video with Custom Sampler",
-        CHOOSE + "Guidance and noise levels as nodes of their own: ten Align Your Steps levels, any native sampler.",
+        CHOOSE
+        + "Guidance and noise levels as nodes of their own: ten Align Your Steps levels, any native sampler.",
     ),
     "text_to_image_to_video": (
         "Text to Image to Video",
