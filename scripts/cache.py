@@ -14,6 +14,7 @@ else:
     import fcntl
 
 ROOT = Path(__file__).resolve().parent.parent
+_STRAY = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
 
 
 def folder() -> Path:
@@ -68,12 +69,20 @@ def run(*command: object, env: dict[str, str] | None = None) -> None:
 def ask(python: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Run a few lines on an interpreter and keep what it says."""
     line = [str(python), "-c", code]
-    return subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        line, env=clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def clean() -> dict[str, str]:
+    """This process's variables without those that would lead another Python astray; text is UTF-8."""
+    return {name: value for name, value in os.environ.items() if name not in _STRAY} | {"PYTHONUTF8": "1"}
 
 
 def make_venv(python: Path, target: Path) -> Path:
     """A virtual environment of this interpreter; returns the interpreter inside."""
-    made = subprocess.run([str(python), "-m", "venv", str(target)], stdin=subprocess.DEVNULL, check=False)
+    line = [str(python), "-m", "venv", str(target)]
+    made = subprocess.run(line, env=clean(), stdin=subprocess.DEVNULL, check=False)
     if made.returncode:
         raise SystemExit(
             f"{python} could not make a virtual environment; on Debian and Ubuntu "

@@ -68,7 +68,7 @@ def use_stand_in(prompt: dict, base: Path, python: Path) -> None:
         "no trained checkpoint in this pack yet: using random weights of reduced width.\n"
         "The video will be noise; it shows that every step runs, not what the model can do."
     )
-    cache.run(python, "-c", _MAKE_STAND_IN, cache.ROOT, path, env=environment.clean())
+    cache.run(python, "-c", _MAKE_STAND_IN, cache.ROOT, path, env=cache.clean())
     for node in prompt.values():
         if "ckpt_name" in node["inputs"]:
             node["inputs"]["ckpt_name"] = STAND_IN

@@ -20,7 +20,6 @@ for path in sys.path:
     if path.endswith("-packages"):
         print(f"import site; site.addsitedir({path!r})")
 """
-_STRAY = ("PYTHONPATH", "PYTHONHOME", "__PYVENV_LAUNCHER__")
 _ACCELERATED = """
 import sys, torch
 xpu = getattr(torch, "xpu", None)
@@ -49,12 +48,6 @@ def prepare(host: Host, *, tests: bool) -> Path:
     return python
 
 
-def clean() -> dict[str, str]:
-    """This process's variables without those that would lead another Python astray; text is UTF-8."""
-    kept = {name: value for name, value in os.environ.items() if name not in _STRAY}
-    return kept | {"PYTHONUTF8": "1", "PYTHONNOUSERSITE": "1"}
-
-
 def has_accelerator(python: Path) -> bool:
     return cache.ask(python, _ACCELERATED).returncode == 0
 
@@ -79,11 +72,22 @@ def make(base: Path, host: Host) -> None:
     shutil.rmtree(base, ignore_errors=True)
     size = "small, for the test tools" if host.python else "several minutes, about 6 GB"
     cache.say(f"making an isolated environment in {base} (once; {size})")
-    maker = host.python or Path(sys.executable)
-    cache.make_venv(maker, base)
+    cache.make_venv(maker(host.python) if host.python else Path(sys.executable), base)
     if host.python:
         site = next(base.glob("**/site-packages"))
         (site / "host.pth").write_text(cache.ask(host.python, _SITE).stdout, encoding="utf-8")
+
+
+def maker(python: Path) -> Path:
+    """An interpreter of the host's version that can make environments; ComfyUI's portable one cannot."""
+    if cache.ask(python, "import ensurepip, venv").returncode == 0:
+        return python
+    version = cache.ask(python, "import sys; print(*sys.version_info[:2], sep='.')").stdout.strip()
+    if version != "{}.{}".format(*sys.version_info):
+        raise SystemExit(
+            f"{python} has no venv module to make room for the test tools; run this script with a Python {version}"
+        )
+    return Path(sys.executable)
 
 
 def _install(base: Path, python: Path, *what: object) -> None:
@@ -92,7 +96,9 @@ def _install(base: Path, python: Path, *what: object) -> None:
     if what:
         quiet = () if sys.stdout.isatty() else ("-q", "--progress-bar", "off")
         cache.say(f"installing {' '.join(str(part) for part in what)}")
-        cache.run(python, "-m", "pip", "install", "--disable-pip-version-check", *quiet, *what, env=clean())
+        cache.run(
+            python, "-m", "pip", "install", "--disable-pip-version-check", *quiet, *what, env=cache.clean()
+        )
 
 
 def _finish(base: Path, state: dict[str, object]) -> None:

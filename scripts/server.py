@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from clients.puresvd_client import Client
-from scripts import cache, environment
+from scripts import cache
 
 FOLDERS = ("models/checkpoints", "models/diffusers", "custom_nodes", "input", "output", "temp", "user")
 PACK = "PureSVD"
@@ -72,7 +72,7 @@ def running(
     log = base / "server.log"
     with open(log, "ab") as out:
         process = subprocess.Popen(
-            line, cwd=base, env=environment.clean(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            line, cwd=base, env=cache.clean(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
     try:
         client = Client(f"http://127.0.0.1:{port}")

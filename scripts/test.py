@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     slow = bool({"--slow", "--all"} & set(arguments))
     found = host.find()
     python = environment.prepare(found, tests=True)
-    variables = {"OMP_NUM_THREADS": "1"} | environment.clean()  # tensors this small lose by sharing them out
+    variables = {"OMP_NUM_THREADS": "1"} | cache.clean()  # tensors this small lose by sharing them out
     variables["PURESVD_HOST"] = str(found.path)
     if not found.python:  # an environment of ours serves these too
         older = [host.pinned(version) for version in host.ARCHIVES if version != host.PINNED]

@@ -75,3 +75,19 @@ def elsewhere(code):
     """Exit status of a few lines in another process."""
     start = "import os, sys\nsys.path.insert(0, '.')\nfrom scripts import cache\n"
     return subprocess.run([sys.executable, "-c", start + code], cwd=cache.ROOT, check=False).returncode
+
+
+def test_portable_python_without_venv_is_helped_by_one_of_its_version(monkeypatch):
+    own, answers = Path(sys.executable), {"import ensurepip, venv": (1, "")}
+    version = "import sys; print(*sys.version_info[:2], sep='.')"
+
+    def ask(python, code):
+        status, out = answers.get(code, (0, ""))
+        return subprocess.CompletedProcess([], status, out)
+
+    monkeypatch.setattr(cache, "ask", ask)
+    answers[version] = (0, "{}.{}\n".format(*sys.version_info))
+    assert environment.maker(Path("python_embeded/python.exe")) == own
+    answers[version] = (0, "3.9\n")
+    with pytest.raises(SystemExit, match=r"run this script with a Python 3\.9"):
+        environment.maker(Path("python_embeded/python.exe"))
