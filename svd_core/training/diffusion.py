@@ -70,6 +70,35 @@ def initialise(unet: VideoUNet) -> None:
             nn.init.zeros_(module.bias)
 
 
+COPY_ANCHOR = 3.0  # constant channels beside a copied one, which keep its group norm from hiding the contrast
+
+
+@torch.no_grad()
+def initialise_copy(unet: VideoUNet) -> None:
+    """Let a fresh network start as F = -condition, the answer for a still at high noise.
+
+    Each condition channel c travels as (c, -c, K, -K), one norm group, through the outermost skip, and leaves as
+    silu(c) - silu(-c) = c. Everything else keeps its initial weights.
+    """
+    z, groups, width = unet.config.out_channels, unet.config.norm_groups, unet.config.model_channels
+    size = width // groups
+    if size < 4 or groups < 2 * z:
+        raise ValueError(f"{width} channels in {groups} groups leave no room to copy {z} channels; use groups of 4 or more")
+    first, last, out = unet.input_blocks[0][0], unet.output_blocks[-1][0].skip_connection, unet.out[2]
+    own = last.in_channels - width  # where the outermost skip begins
+    scale = (0.5 * (1 + COPY_ANCHOR**2)) ** 0.5
+    for i in range(z):
+        for k, (sign, constant) in enumerate(((1, 0), (-1, 0), (0, 1), (0, -1))):
+            channel = i * size + k
+            first.weight[channel] = 0
+            first.weight[channel, z + i, 1, 1] = sign * SCALE
+            first.bias[channel] = constant * COPY_ANCHOR
+            last.weight[channel] = 0
+            last.weight[channel, own + channel] = 1
+            last.bias[channel] = 0
+            out.weight[i, channel, 1, 1] = -sign * scale
+
+
 def draw_fps(rng: np.random.Generator) -> float:
     """Half of the clips at 7 frames a second, the rest at 5 to 30."""
     return 7.0 if rng.random() < 0.5 else float(rng.integers(5, 31))

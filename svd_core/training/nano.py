@@ -34,8 +34,8 @@ STAGES = {
 }
 RUNS = {
     "vae": Run("vae", steps=1000, lr=2e-3, warmup=50, decay=0.3, muon=True, ema=0.995),
-    "temporal": Run("temporal", steps=150, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
-    "image": Run("image", steps=200, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
+    "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
+    "image": Run("image", steps=120, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
     "video": Run("video", steps=300, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
     "i2v": Run("i2v", steps=80, lr=1.5e-3, warmup=20, decay=0.4, muon=True, ema=0.98),
 }
@@ -50,7 +50,7 @@ def vae_loss(name: str, vae: VAE, clips: ClipSet, code: LinearCode) -> Loss:
     if name == "vae":
         return ImageLoss(clips, code, sizes=(64, 64, 64, 128), pixels=32768, guided_steps=300)
     freeze_space(vae)
-    return TemporalLoss(clips, code, batch=1, frames=8, size=96)
+    return TemporalLoss(clips, code, batch=1, frames=8, size=64)
 
 
 PRESET = Preset(

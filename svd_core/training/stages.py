@@ -57,6 +57,7 @@ def build_diffusion(home: Path, shipped: Path, name: str) -> diffusion.Diffusion
 
     model = seeded(name, build)
     diffusion.initialise(model.unet)
+    diffusion.initialise_copy(model.unet)
     weights = averaged(home, BEFORE.get(name))
     if weights is None and shipped.is_file():
         found = checkpoint.read(shipped)

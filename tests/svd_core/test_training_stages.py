@@ -193,3 +193,18 @@ def test_rgb_factors_recover_a_linear_code(clips, networks):
     factors = torch.tensor(export.rgb_factors(Linear(), clips, count=8))
     assert_close(factors[1:3], torch.tensor([[0, 1.0, 0], [0, 0, 1.0]]), rtol=0, atol=1e-3)
     assert_close(factors[0] + factors[3], torch.tensor([1.0, 0, 0]), rtol=0, atol=1e-3)
+
+
+def test_copying_unet_starts_at_minus_the_condition():
+    unet = VideoUNet(replace(UNET, model_channels=32, norm_groups=8))
+    diffusion.initialise(unet)
+    diffusion.initialise_copy(unet)
+    generator = torch.Generator().manual_seed(0)
+    x, cond = (torch.randn(4, 4, 8, 8, generator=generator) for _ in range(2))
+    F = unet(torch.cat([x, cond / SCALE], dim=1), torch.zeros(4), torch.randn(4, 1, 12), torch.randn(4, 768), t=4)
+    assert (F + cond).norm() < 0.2 * cond.norm()  # the norm still varies a little with the contrast
+
+
+def test_copying_needs_room_in_the_norm_groups():
+    with pytest.raises(ValueError, match="8 channels in 4 groups leave no room"):
+        diffusion.initialise_copy(VideoUNet(UNET))
