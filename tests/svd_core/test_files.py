@@ -86,10 +86,10 @@ def file(tmp_path):
 
 def refusal(path, **kw):
     """The one sentence that a file is refused with, in bounded time."""
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ValueError) as caught:  # noqa: PT011, the sentence is checked by the caller
         read(path, **kw)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     sentence = str(caught.value)
     assert "\n" not in sentence
     assert len(sentence) < 700

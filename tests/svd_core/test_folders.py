@@ -21,10 +21,10 @@ def folder(sharded, tmp_path):
 
 
 def folder_refusal(folder):
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ValueError) as caught:  # noqa: PT011, the sentence is checked by the caller
         read(folder)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert str(folder) in str(caught.value)
     return str(caught.value)
 
