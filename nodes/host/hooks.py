@@ -50,10 +50,15 @@ class HostHooks(Hooks):
             x, context, value = patch(x, context, value, self._extra(x))
         return x, context, value
 
-    def attend(self, name: str, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor | None:
+    def attend(self, name: str, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+        """b n (heads d) -> b n (heads d), unsplit as the host calls it: patches may change b and n of q alone."""
         table, block = self.replacements.get(name, {}), self.options["block"]
         replacement = table.get((*block, self.options["block_index"]), table.get(block))
-        return None if replacement is None else replacement(q, k, v, self._extra(q))
+        if replacement is not None:
+            return replacement(q, k, v, self._extra(q))
+        return host_attention.optimized_attention(
+            q, k, v, heads, attn_precision=torch.float32, transformer_options=self.options
+        )
 
     def attention_output(self, name: str, x: Tensor) -> Tensor:
         for patch in self.patches.get(f"{name}_output_patch", ()):

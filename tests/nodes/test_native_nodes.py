@@ -77,6 +77,8 @@ def test_lora_as_a_hook_acts_on_its_conditioning(host, ours, native, sampled, co
         ("ModelSamplingContinuousEDM", dict(sampling="v_prediction", sigma_max=120.0, sigma_min=0.01)),
         ("PerturbedAttentionGuidance", dict(scale=3.0)),
         ("RescaleCFG", dict(multiplier=0.7)),
+        ("HyperTile", dict(tile_size=32, swap_size=2, max_depth=0, scale_depth=False)),
+        ("TomePatchModel", dict(ratio=0.3)),
     ],
 )
 def test_model_patches_give_the_hosts_result(host, ours, native, sampled, error, node, options):
