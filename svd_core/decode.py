@@ -69,7 +69,7 @@ def decode(
     """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one piece.
 
     `memory` limits the bytes of device memory beyond weights, latents and result (None: as little as is quick).
-    `on_step(i, n)` follows every frame and every slab; raising from it stops the decode. A step that overflows in half
+    `on_step(i, n)` follows every few frames and every slab; raising from it stops the decode. A step that overflows in half
     precision is logged and repeated in float32.
     """
     n, _, h, w = z.shape
@@ -84,7 +84,7 @@ def decode(
 
 
 class Steps:
-    """Reports finished frames and slabs."""
+    """Reports finished groups of frames and slabs."""
 
     def __init__(self, n: int, on_step: Callable[[int, int], None] | None):
         self.i, self.n, self.on_step = 0, n, on_step
@@ -102,6 +102,7 @@ class Stage:
     layers: list[nn.Module]
     block: VideoResBlock | None
     scale: int  # resolution of the result, in latents
+    batch: int  # frames that together are no larger than one of the full resolution
 
     def slabs(self, h: int, full: int, rows: int) -> list[slice]:
         """Cuts of the height h · scale that hold as much as `rows` rows at the scale `full`."""
@@ -111,20 +112,23 @@ class Stage:
 
 def stages(vae: VAE) -> list[Stage]:
     """The decoder, cut after the spatial half of every block that mixes frames."""
-    first = vae.first_stage_model
+    first, narrow = vae.first_stage_model, vae.config.ch * vae.config.ch_mult[0]
+    full = 2 ** (len(vae.config.ch_mult) - 1)
     result, layers, scale = [], [first.post_quant_conv] if first.post_quant_conv is not None else [], 1
     for module in first.decoder.stages():
         layers.append(module)
         scale *= 2 if isinstance(module, Upsample) else 1
         if isinstance(module, VideoResBlock):
-            result.append(Stage(layers, module, scale))
+            batch = (full // scale) ** 2 * narrow // module.conv2.out_channels
+            result.append(Stage(layers, module, scale, max(1, batch)))
             layers = []
-    return [*result, Stage(layers, None, scale)]
+    return [*result, Stage(layers, None, scale, 1)]
 
 
 def _count(vae: VAE, t: int, h: int, chosen: Plan) -> int:
     cut = stages(vae)
-    return sum(t + (2 * len(s.slabs(h, cut[-1].scale, chosen.rows)) if s.block is not None else 0) for s in cut)
+    frames = sum(-(-t // stage.batch) for stage in cut)
+    return frames + sum(2 * len(stage.slabs(h, cut[-1].scale, chosen.rows)) for stage in cut if stage.block is not None)
 
 
 def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
@@ -134,11 +138,12 @@ def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
     full = cut[-1].scale
     for stage in cut:
         statistics = []
-        for i in range(len(frames)):
-            x = _finite(stage.layers, frames[i].to(z.device))
+        for i in range(0, len(frames), stage.batch):
+            group = slice(i, i + stage.batch)
+            x = _finite(stage.layers, torch.cat(frames[group]).to(z.device))
             if stage.block is not None:
                 statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
-            frames[i] = x.to(store)
+            frames[group] = x.to(store).split(1)
             steps.done()
         if stage.block is not None:
             slabs = stage.slabs(z.shape[2], full, chosen.rows)
@@ -156,7 +161,8 @@ def _mix(
     """v + a r(v) over all frames, 1 c h w each, in place."""
     norm1, silu, conv1 = block.time_stack.in_layers
     norm2, _, _, conv2 = block.time_stack.out_layers
-    into = [_Normalize(norm1, *_merge(statistics, [1] * len(statistics))), silu, conv1]
+    statistics = [part for group in statistics for part in zip(*(s.split(1) for s in group))]
+    into = [_Normalize(norm1, *_merge(statistics, [1] * len(frames))), silu, conv1]
 
     def inner(slab: slice) -> Tensor:
         x = torch.cat([f[:, :, slab].to(device) for f in frames])
