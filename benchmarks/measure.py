@@ -1,0 +1,115 @@
+"""Seconds, alternating between peers; peak memory, each peer in a fresh process; the machine's own limits."""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from .peers import CASES, SIZES, Cases, Size
+
+
+def seconds(run: Callable[[], torch.Tensor]) -> float:
+    start = time.perf_counter()
+    run()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def alternate(cases: Cases, rounds: int) -> dict[str, list[float]]:
+    """Times of each peer over `rounds` rounds after one to warm up; each round runs every peer once."""
+    times: dict[str, list[float]] = {name: [] for name in cases}
+    for i in range(rounds + 1):
+        for name, run in cases.items():
+            spent = seconds(run)
+            if i:
+                times[name].append(spent)
+    return times
+
+
+def ratio(times: dict[str, list[float]], peer: str) -> float:
+    """Median over rounds of peer time / our time: above 1 we are quicker."""
+    return statistics.median(b / a for a, b in zip(times["PureSVD"], times[peer]))
+
+
+@torch.inference_mode()
+def errors(cases: Cases) -> dict[str, float]:
+    """‖peer − ours‖ / ‖ours‖, which shows that the same work was done."""
+    ours = cases["PureSVD"]().double()
+    return {k: ((run().double() - ours).norm() / ours.norm()).item() for k, run in cases.items() if k != "PureSVD"}
+
+
+@torch.inference_mode()
+def flops(run: Callable[[], torch.Tensor]) -> int:
+    """Multiply-adds of the linear algebra, counted twice each."""
+    with FlopCounterMode(display=False) as counter:
+        run()
+    return counter.get_total_flops()
+
+
+def peak_memory(case: str, size: str, dtype: str, device: str, peer: str) -> int:
+    """Bytes above those held before the work, measured in a fresh process; GPU memory on a GPU."""
+    command = [sys.executable, "-m", "benchmarks.measure", case, size, dtype, device, peer]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@torch.inference_mode()
+def _peak_here(case: str, size: Size, dtype: torch.dtype, device: str, peer: str) -> int:
+    cases = CASES[case](size, dtype, device, [peer])
+    run = cases[peer]
+    cases.clear()
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        run()
+        return torch.cuda.max_memory_allocated() - before
+    before = _resident()
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as reset:
+        reset.write("5")  # forget the high-water mark of building the model
+    run()
+    return _high_water() - before
+
+
+def _resident() -> int:
+    return _status("VmRSS:")
+
+
+def _high_water() -> int:
+    return _status("VmHWM:") if sys.platform == "linux" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _status(field: str) -> int:
+    with open("/proc/self/status", encoding="ascii") as lines:
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+@torch.inference_mode()
+def limits(dtype: torch.dtype, device: str) -> dict[str, float]:
+    """What the machine can do: FLOP/s of a convolution-shaped product, bytes/s of a copy."""
+    x = torch.randn(16, 512, 32, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    weight = torch.randn(512, 512, 1, 1, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+    work = 2 * 16 * 32 * 32 * 512 * 512
+    rate = max(work / seconds(lambda: torch.conv2d(x, weight)) for _ in range(9))
+    source = torch.empty(2**27, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    copy = max(2 * source.numel() / seconds(lambda: target.copy_(source)) for _ in range(9))
+    return {"flops_per_s": rate, "bytes_per_s": copy}
+
+
+if __name__ == "__main__":
+    _case, _size, _dtype, _device, _peer = sys.argv[1:]
+    if _peer == "native":
+        from .peers import native
+
+        native()
+    print(json.dumps(_peak_here(_case, SIZES[_size], getattr(torch, _dtype), _device, _peer)))
