@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--home", type=Path, default=nano.HOME, help="clips, resume files and pictures (default: %(default)s)")
     parser.add_argument("--steps", type=int, help="end the stage at this step instead; the rate falls to zero there")
     parser.add_argument("--lr", type=float, help="another learning rate")
-    parser.add_argument("--workers", type=int, default=1, help="threads that share a batch, each on one core")
+    parser.add_argument("--workers", type=int, help="threads that share a batch, each on one core")
     parser.add_argument("--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)

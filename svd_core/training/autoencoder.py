@@ -116,8 +116,7 @@ class TemporalLoss:
         with torch.no_grad():
             z = self.code(x) if rng.random() < 0.5 else vae.encode(x).float()
         noise = torch.from_numpy(rng.standard_normal(z.shape, np.float32)) * (NOISE * STD)
-        alone = step % 4 == 3  # stills and frame-by-frame decoding must go on working
-        y = vae.decode(z + noise, t=1 if alone else self.frames).float()
+        y = vae.decode(z + noise, t=self.frames).float()
         x, y = (v.unflatten(0, (self.batch, self.frames)) for v in (x, y))
         mse = (y - x).square().mean((1, 2, 3, 4))
         flicker = (y.diff(dim=1) - x.diff(dim=1)).abs().mean()

@@ -40,6 +40,11 @@ class ClipSet:
         """Clip i, t H W 3 uint8, memory-mapped."""
         return np.load(self.file("clips", i // PER_FILE), mmap_mode="r")[i % PER_FILE]
 
+    def slower_than(self, widths_per_frame: float) -> list[int]:
+        """The clips whose mean speed is at most that."""
+        means = np.concatenate([np.load(self.file("speed", i)).mean(1) for i in range(self.files)])
+        return np.flatnonzero(means <= widths_per_frame).tolist()
+
     def crop(self, rng: np.random.Generator, *, frames: int, size: int) -> Tensor:
         """A random window of a random clip, mirrored and reversed at random: t 3 H W in [-1, 1]."""
         clip = self.clip(int(rng.integers(self.count)))

@@ -16,7 +16,7 @@ from ..precond import scalings
 from ..unet import VideoUNet
 from ..vae import SCALE
 from .clips import ClipSet, to_tensor
-from .scenes import motion_bucket
+from .scenes import FULL_SPEED, motion_bucket
 
 Encode = Callable[[Tensor], Tensor]  # n 3 H W in [-1, 1] -> n z h w, unscaled means
 
@@ -51,6 +51,7 @@ class Stage:
     first_frame: bool  # the latent of the first frame is a condition
     drop_token: float = 0.15
     drop_latent: float = 0.15
+    still: float = 0.0  # share of clips that repeat their first frame, at motion bucket 0
 
 
 @dataclass
@@ -105,17 +106,22 @@ def draw_fps(rng: np.random.Generator) -> float:
 
 
 def draw_batch(rng: np.random.Generator, clips: ClipSet, stage: Stage, encode: Encode) -> Batch:
-    """Random windows of random clips, cropped, mirrored and reversed, with their measured motion and a frame rate."""
+    """Random windows of clips of any bucket, cropped, mirrored and reversed, with their motion and a frame rate."""
+    usable = clips.slower_than(FULL_SPEED / 7)
     frames, pictures, values = [], [], []
     for _ in range(stage.batch):
-        i = int(rng.integers(clips.count))
+        i = usable[rng.integers(len(usable))]
         start = int(rng.integers(clips.frames - stage.frames + 1))
         y, x = (8 * int(rng.integers((clips.size - stage.size) // 8 + 1)) for _ in range(2))
         turn, mirror = rng.choice((-1, 1), 2)
         clip = clips.clip(i)[start : start + stage.frames][::turn, :, ::mirror]
         speed = clips.speed(i)[start : start + stage.frames - 1]
         fps, ln_sigma = draw_fps(rng), rng.normal(-3.0, 0.5)
-        bucket = motion_bucket(float(speed.mean()) if len(speed) else 0.0, fps=fps)
+        if rng.random() < stage.still:
+            clip, speed = clip[:1].repeat(stage.frames, axis=0), speed * 0
+        mean = float(speed.mean()) if len(speed) else 0.0
+        fps = fps if mean * fps <= FULL_SPEED else 7.0  # a bucket above 255 would not say how fast
+        bucket = motion_bucket(mean, fps=fps)
         frames.append(to_tensor(clip[:, y : y + stage.size, x : x + stage.size]))
         pictures.append(to_tensor(clip[0]))
         values.append([fps - 1, bucket, float(np.exp(ln_sigma))])

@@ -123,8 +123,11 @@ class Training:
 
     def advance(self, loss: Loss) -> dict[str, float]:
         """One step; a loss or gradient that is not finite stops the run before it reaches the weights."""
-        with ThreadPoolExecutor(self.run.workers) as pool:
-            shares = list(pool.map(lambda worker: self.work(worker, loss), range(self.run.workers)))
+        if self.run.workers == 1:
+            shares = [self.work(0, loss)]
+        else:
+            with ThreadPoolExecutor(self.run.workers) as pool:
+                shares = list(pool.map(lambda worker: self.work(worker, loss), range(self.run.workers)))
         self.gather()
         results = [result for share in shares for result in share]
         value = sum(v for v, _ in results) / len(results)

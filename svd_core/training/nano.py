@@ -29,15 +29,15 @@ CLIP = CLIPConfig(width=128, layers=4, mlp=512, patch=28, projection=64, image_s
 
 STAGES = {
     "image": Stage(frames=1, size=128, batch=8, P_mean=-0.4, P_std=1.2, first_frame=False),
-    "video": Stage(frames=14, size=96, batch=4, P_mean=0.7, P_std=1.6, first_frame=True),
-    "i2v": Stage(frames=14, size=192, batch=2, P_mean=1.0, P_std=1.6, first_frame=True),
+    "video": Stage(frames=14, size=96, batch=4, P_mean=0.3, P_std=1.4, first_frame=True, still=0.2),
+    "i2v": Stage(frames=14, size=128, batch=4, P_mean=0.7, P_std=1.6, first_frame=True, still=0.1),
 }
 RUNS = {
     "vae": Run("vae", steps=1000, lr=2e-3, warmup=50, decay=0.3, muon=True, ema=0.995),
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
     "image": Run("image", steps=120, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
-    "video": Run("video", steps=300, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
-    "i2v": Run("i2v", steps=80, lr=1.5e-3, warmup=20, decay=0.4, muon=True, ema=0.98),
+    "video": Run("video", steps=420, lr=2e-3, warmup=30, decay=0.05, muon=True, ema=0.98, parts=2, workers=2),
+    "i2v": Run("i2v", steps=80, lr=2e-3, warmup=1, decay=0.8, muon=True, ema=0.97, parts=2, workers=2),
 }
 
 

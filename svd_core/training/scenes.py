@@ -11,7 +11,8 @@ from torch import Tensor
 
 from . import textures
 
-FULL_SPEED = 0.105  # image widths a second at motion bucket 255; 3.8 pixels a frame at 256 pixels and 7 fps
+FULL_SPEED = 0.04  # image widths a second at motion bucket 255; 1.5 pixels a frame at 256 pixels and 7 fps
+FASTEST = 0.105  # the fastest cameras drawn
 
 
 def motion_bucket(widths_per_frame, *, fps):
@@ -156,7 +157,7 @@ def coverage(layer: Layer, own: Tensor, *, size: int) -> Tensor:
 def draw_clip(seed: int, *, frames: int, size: int) -> Clip:
     """The clip of that seed: a background, up to four objects, one camera movement."""
     rng = np.random.default_rng(seed)
-    fastest = 2 * FULL_SPEED / 7  # half-widths a frame at bucket 255 and 7 fps
+    fastest = 2 * FASTEST / 7  # half-widths a frame at 7 fps
     speed = fastest * (0.0 if rng.random() < 0.06 else 1.1 * rng.random())
     moving = rng.random()  # how the speed is shared between camera and objects
     camera = draw_camera(rng, frames=frames, speed=speed * (0.15 if moving < 0.15 else 1.0))

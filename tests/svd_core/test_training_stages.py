@@ -34,7 +34,7 @@ def clips(tmp_path_factory):
     rng = np.random.default_rng(0)
     frames = rng.integers(0, 256, (PER_FILE, 4, 8, 8, 3), dtype=np.uint8).repeat(8, axis=2).repeat(8, axis=3)
     np.save(found.file("clips", 0), frames)
-    np.save(found.file("speed", 0), rng.uniform(0, 0.02, (PER_FILE, 3)).astype(np.float32))
+    np.save(found.file("speed", 0), rng.uniform(0, 0.005, (PER_FILE, 3)).astype(np.float32))
     return found
 
 
