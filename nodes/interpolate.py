@@ -1,0 +1,107 @@
+"""A clip at another frame rate, with motion followed and cuts respected."""
+
+from comfy_api.latest import io
+
+from ..svd_core.interpolation import by_flow, interpolate
+from ..svd_core.interpolation.flow import QUALITIES
+from .host import between as host_between
+from .host.progress import on_step
+
+
+class PureSVDInterpolate(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PureSVDInterpolate",
+            display_name="Interpolate Video",
+            category="video/svd",
+            description="Give a clip any frame rate, also one that is no multiple. New frames follow the motion "
+            "without any model file; frames that fall on the new grid are passed through unchanged; scene cuts "
+            "are never blended. Works on any video, generated or not.",
+            search_aliases=["svd", "frame interpolation", "slow motion", "fps", "frame rate", "rife", "film"],
+            inputs=[
+                io.Image.Input("images", tooltip="One clip: the frames in order, of one size."),
+                io.Float.Input(
+                    "source_fps",
+                    default=6.0,
+                    min=0.001,
+                    max=1000.0,
+                    step=0.001,
+                    tooltip="Frames per second of the clip as it is. 6 is what Stable Video Diffusion makes.",
+                ),
+                io.Float.Input(
+                    "target_fps",
+                    default=24.0,
+                    min=0.001,
+                    max=1000.0,
+                    step=0.001,
+                    tooltip="Frames per second of the result. Below source_fps frames are left out.",
+                ),
+                io.Float.Input(
+                    "slow_motion",
+                    default=1.0,
+                    min=0.1,
+                    max=64.0,
+                    step=0.1,
+                    tooltip="How many times longer the result plays: 2 is half speed, 1 keeps the speed.",
+                ),
+                io.Combo.Input(
+                    "quality",
+                    options=list(QUALITIES),
+                    default="balanced",
+                    tooltip="How carefully motion is followed; fast takes about half the time of balanced, best "
+                    "several times as much. Not used with interp_model.",
+                ),
+                io.Boolean.Input(
+                    "detect_cuts",
+                    default=True,
+                    tooltip="At a scene cut repeat a frame instead of blending two scenes.",
+                ),
+                io.Float.Input(
+                    "cut_threshold",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    tooltip="Likeness of two neighbouring frames, 0 to 1, under which they count as a cut. Raise "
+                    "it when cuts are blended, lower it when fast motion is not interpolated.",
+                ),
+                io.Custom("INTERP_MODEL").Input(
+                    "interp_model",
+                    optional=True,
+                    tooltip="A RIFE or FILM model from Load Frame Interpolation Model makes the new frames "
+                    "instead; rate, cuts and unchanged frames work the same.",
+                ),
+            ],
+            outputs=[
+                io.Image.Output(display_name="images", tooltip="The frames at the new rate."),
+                io.Float.Output(display_name="fps", tooltip="target_fps, for Create Video."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        images,
+        source_fps,
+        target_fps,
+        slow_motion,
+        quality,
+        detect_cuts,
+        cut_threshold,
+        interp_model=None,
+    ) -> io.NodeOutput:
+        frames = interpolate(
+            images.movedim(-1, 1),
+            source_fps=source_fps,
+            target_fps=target_fps,
+            slow_motion=slow_motion,
+            between=host_between.by_model(interp_model) if interp_model else by_flow(quality),
+            cut_threshold=cut_threshold if detect_cuts else None,
+            device=host_between.device(),
+            on_step=on_step(),
+        )
+        return io.NodeOutput(frames.movedim(1, -1), float(target_fps))
+
+
+NODES = [PureSVDInterpolate]

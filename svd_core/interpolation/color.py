@@ -1,0 +1,184 @@
+"""Brightness and colour of a clip: flicker taken out, statistics pinned. Motion is left as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .cuts import THRESHOLD, is_cut
+from .flow import Quality, bidirectional
+from .video import check
+from .warp import warp
+
+SIDE = 96  # pixels of the longer side on which brightness is compared
+SMALL = Quality(finest=0, rounds=1, iterations=8)
+CLIPPED = 0.02  # distance from black and white within which a value says nothing about gain
+CONTRAST = 0.01  # deviation below which gain is not told from offset
+OnStep = Callable[[int, int], None]
+
+
+def colours(frames: Tensor) -> int:
+    """How many leading channels hold colour: alpha, the second or fourth, does not."""
+    return 3 if frames.shape[1] >= 3 else 1
+
+
+@torch.no_grad()
+def deflicker(
+    frames: Tensor,
+    *,
+    window: float = 24.0,
+    strength: float = 1.0,
+    cut_threshold: float | None = THRESHOLD,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Take out brightness and colour flicker of periods up to `window` frames: t c H W in [0, 1] -> t c H W.
+
+    The gain and offset of each channel are followed along the motion from frame to frame; what departs from
+    their smooth course is undone, with `strength` from 0 to 1. Fades slower than `window` stay.
+    """
+    check(frames)
+    if not window >= 2:
+        raise ValueError(f"window is {window}; use 2 frames or more")
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}; use a value from 0 (nothing) to 1 (all flicker)")
+    n, t, c = 2 * len(frames), len(frames), colours(frames)
+    gain, offset = torch.ones(t, c, dtype=torch.float64), torch.zeros(t, c, dtype=torch.float64)
+    scenes = [0]
+    for i in range(1, t):
+        a, b = (small(frames[k : k + 1]) for k in (i - 1, i))
+        if cut_threshold is not None and is_cut(a, b, threshold=cut_threshold):
+            scenes.append(i)
+        else:
+            g, o = change(a[:, :c], b[:, :c])
+            gain[i], offset[i] = g * gain[i - 1], g * offset[i - 1] + o
+        if on_step:
+            on_step(i - 1, n)
+    out = torch.empty_like(frames)
+    for first, end in zip(scenes, [*scenes[1:], t]):
+        g, o = gain[first:end], offset[first:end]
+        factor = course(g.log(), window).exp() / g
+        shift = course(o, window) - factor * o
+        for i in range(first, end):
+            out[i] = affine(frames[i], factor[i - first], shift[i - first], strength)
+            if on_step:
+                on_step(t + i, n)
+    return out
+
+
+def small(x: Tensor) -> Tensor:
+    """1 c H W -> 1 c h w float32 with h, w <= SIDE"""
+    H, W = x.shape[-2:]
+    scale = min(1.0, SIDE / max(H, W))
+    return F.adaptive_avg_pool2d(x.float(), (max(1, round(H * scale)), max(1, round(W * scale))))
+
+
+def change(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """gain c and offset c with b = gain a + offset where both show the same thing: 1 c h w, 1 c h w"""
+    flow = bidirectional(a, b, quality=SMALL)
+    matched = warp(b, flow[:1])
+    way_back = (flow[:1] + warp(flow[1:], flow[:1])).square().sum(1, keepdim=True)
+    inside = (torch.minimum(a, matched) > CLIPPED) & (torch.maximum(a, matched) < 1 - CLIPPED)
+    weight = (inside / (1 + way_back) + 1e-6).flatten(2)[0].double()
+    x, y = (v.flatten(2)[0].double() for v in (a, matched))
+    for _ in range(3):
+        total = weight.sum(1, keepdim=True)
+        mean_x, mean_y = ((weight * v).sum(1, keepdim=True) / total for v in (x, y))
+        variance_x = (weight * (x - mean_x) ** 2).sum(1, keepdim=True) / total
+        variance_y = (weight * (y - mean_y) ** 2).sum(1, keepdim=True) / total
+        g = (variance_y.sqrt() + CONTRAST) / (variance_x.sqrt() + CONTRAST)
+        residual = (y - mean_y - g * (x - mean_x)).abs()
+        weight = weight * (residual <= 3 * residual.median(1, keepdim=True).values + 1 / 255)
+    return g[:, 0].cpu(), (mean_y - g * mean_x)[:, 0].cpu()
+
+
+def course(x: Tensor, window: float) -> Tensor:
+    """Local linear regression over time with Gaussian weights, unbiased at both ends: t c -> t c"""
+    sigma = window / 2
+    r = min(len(x) - 1, int(3 * sigma))
+    d = torch.arange(-r, r + 1, dtype=x.dtype)
+    w = torch.exp(-(d**2) / (2 * sigma**2))
+
+    def moment(kernel: Tensor, v: Tensor) -> Tensor:
+        return F.conv1d(v.T[:, None], kernel[None, None], padding=r)[:, 0].T
+
+    one = torch.ones_like(x)
+    s0, s1, s2 = moment(w, one), moment(w * d, one), moment(w * d * d, one)
+    y0, y1 = moment(w, x), moment(w * d, x)
+    determinant = s0 * s2 - s1 * s1
+    line = (s2 * y0 - s1 * y1) / determinant.clamp(min=1e-12)
+    return torch.where(determinant > 1e-9, line, y0 / s0)
+
+
+def affine(frame: Tensor, factor: Tensor, offset: Tensor, strength: float) -> Tensor:
+    """c H W times factor plus offset of each colour channel, mixed in by `strength`"""
+    k = len(factor)
+    factor, offset = (v.to(frame.device, torch.float32).view(-1, 1, 1) for v in (factor, offset))
+    x = frame[:k].float()
+    changed = torch.lerp(x, (x * factor + offset).clamp(0, 1), strength)
+    return torch.cat((changed.to(frame.dtype), frame[k:]))
+
+
+@torch.no_grad()
+def lock_color(
+    frames: Tensor,
+    *,
+    reference: Tensor | None = None,
+    anchor_frames: int = 1,
+    strength: float = 1.0,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Give each frame the colour mean and covariance of `reference`: t c H W in [0, 1] -> t c H W.
+
+    `reference` is n c H' W' of any size; None takes the first `anchor_frames` frames. The map is the linear
+    optimal transport between the two colour distributions (Pitie and Kokaram 2007), mixed in by `strength`.
+    """
+    check(frames)
+    if not 0 <= strength <= 1:
+        raise ValueError(f"strength is {strength}; use a value from 0 (nothing) to 1 (exactly the reference)")
+    if anchor_frames < 1:
+        raise ValueError(f"anchor_frames is {anchor_frames}; use 1 or more")
+    if reference is None:
+        reference = frames[:anchor_frames]
+    check(reference)
+    k = colours(frames)
+    if colours(reference) != k:
+        raise ValueError(
+            f"the reference has {reference.shape[1]} channels, the clip {frames.shape[1]}; match them"
+        )
+    mean_to, covariance_to = statistics(reference, k)
+    out = torch.empty_like(frames)
+    for i, frame in enumerate(frames):
+        mean, covariance = statistics(frame[None], k)
+        m = transport(covariance, covariance_to).to(frame.device, torch.float32)
+        x = frame[:k].float()
+        centred = x - mean.to(x).view(-1, 1, 1)
+        mapped = torch.einsum("ij,jhw->ihw", m, centred) + mean_to.to(x).view(-1, 1, 1)
+        out[i, :k] = torch.lerp(x, mapped.clamp(0, 1), strength)
+        out[i, k:] = frame[k:]
+        if on_step:
+            on_step(i, len(frames))
+    return out
+
+
+def statistics(frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Mean k and covariance k k of the first k channels over all pixels: n c H W; on the CPU, in float64"""
+    n = len(frames)
+    parts = [frame[:k].float().flatten(1) for frame in frames]
+    mean = sum(p.mean(1) for p in parts) / n
+    products = sum((p - mean[:, None]) @ (p - mean[:, None]).T / p.shape[1] for p in parts) / n
+    return mean.cpu().double(), products.cpu().double()
+
+
+def root(m: Tensor, power: float) -> Tensor:
+    """Power of a symmetric matrix, its eigenvalues kept above the noise of a flat frame: k k -> k k"""
+    values, vectors = torch.linalg.eigh(m)
+    return vectors @ torch.diag(values.clamp(min=1e-6) ** power) @ vectors.T
+
+
+def transport(source: Tensor, target: Tensor) -> Tensor:
+    """The symmetric matrix that turns one covariance into the other: k k, k k -> k k"""
+    half, inverse = root(source, 0.5), root(source, -0.5)
+    return inverse @ root(half @ target @ half, 0.5) @ inverse

@@ -1,0 +1,76 @@
+"""A clip at another frame rate: frames are read, made and written pair by pair."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from .between import Between, by_flow, crossfade
+from .cuts import THRESHOLD, is_cut, is_still
+from .grid import Rate, count, intervals, rate
+
+
+@torch.no_grad()
+def interpolate(
+    frames: Tensor,
+    *,
+    source_fps: Rate,
+    target_fps: Rate,
+    slow_motion: Rate = 1,
+    between: Between | None = None,
+    cut_threshold: float | None = THRESHOLD,
+    device: torch.device | str | None = None,
+    on_step: Callable[[int, int], None] | None = None,
+) -> Tensor:
+    """Frames at `target_fps`: t c H W in [0, 1] -> t' c H W with t' = floor((t - 1) target / source) + 1.
+
+    With `slow_motion` s the same target rate plays s times as long, on a grid s times as fine. Frames on the source
+    grid are passed through bit for bit; `between` makes the others (default: along the motion, balanced quality);
+    at a cut a frame is repeated unless `cut_threshold` is None. `on_step(j, t')` follows output frame j.
+    """
+    source = rate("source_fps", source_fps)
+    target = rate("target_fps", target_fps) * rate("slow_motion", slow_motion)
+    check(frames)
+    between = between or by_flow()
+    n = count(len(frames), source_fps=source, target_fps=target)
+    t, c, H, W = frames.shape
+    out = torch.empty(n, H, W, c, dtype=frames.dtype, device=frames.device).movedim(-1, 1)
+    j = 0
+    for i, fractions in intervals(t, source_fps=source, target_fps=target):
+        inner = [float(x) for x in fractions if x]
+        made = iter(pair(frames, i, inner, between, cut_threshold, device) if inner else ())
+        for fraction in fractions:
+            out[j] = next(made)[0] if fraction else frames[i]
+            if on_step:
+                on_step(j, n)
+            j += 1
+    return out
+
+
+def pair(
+    frames: Tensor,
+    i: int,
+    times: list[float],
+    between: Between,
+    cut_threshold: float | None,
+    device: torch.device | str | None,
+) -> list[Tensor]:
+    """Frames between frame i and the next: one 1 c H W for each of `times`, of the dtype of `frames`"""
+    a, b = (frames[k : k + 1].to(device=device, dtype=torch.float32) for k in (i, i + 1))
+    if cut_threshold is not None and is_cut(a, b, threshold=cut_threshold):
+        return [frames[i if x < 0.5 else i + 1][None] for x in times]
+    if is_still(a, b):
+        between = crossfade
+    low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
+    return [x.clamp(low, high).to(frames) for x in between(a, b, times)]
+
+
+def check(frames: Tensor) -> None:
+    if frames.ndim != 4 or 0 in frames.shape:
+        raise ValueError(
+            f"frames have shape {tuple(frames.shape)}; pass (frames, channels, height, width), none of them 0"
+        )
+    if not frames.is_floating_point():
+        raise ValueError(f"frames are {frames.dtype}; divide by their white level to get values in 0..1")
