@@ -86,7 +86,8 @@ def native(clip_vision, vae, x: Tensor, size: tuple[int, int], fit: str, scalars
     frame = comfy.utils.common_upscale(image, *size, "bilinear", "center")
     level = scalars["augmentation_level"]
     if level > 0:
-        frame = frame + level * torch.randn(frame.shape, generator=generator(seed, AUGMENTATION_DOMAIN))
+        noise = torch.randn(frame.shape, generator=generator(seed, AUGMENTATION_DOMAIN))
+        frame = frame + level * noise.to(frame)
     return _pair(context, vae.encode(frame.movedim(1, -1)), scalars)
 
 
