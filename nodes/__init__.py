@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension
 
+from . import interpolate, postprocess
 from .condition import PureSVDImageToVideo
 from .decode import PureSVDDecode
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
@@ -15,6 +16,8 @@ NODES = [
     PureSVDGuider,
     PureSVDSample,
     PureSVDDecode,
+    *interpolate.NODES,
+    *postprocess.NODES,
 ]
 
 
