@@ -70,7 +70,9 @@ def test_our_nodes_give_the_native_graphs_result(host, checkpoint, photo, error,
     assert frames < 1e-4
 
 
-def test_loading_needs_little_more_than_the_file_and_no_longer_than_the_host(host, checkpoint, monkeypatch, record_property):
+def test_loading_needs_little_more_than_the_file_and_no_longer_than_the_host(
+    host, checkpoint, monkeypatch, record_property
+):
     spec = importlib.util.spec_from_file_location("load_benchmark", ROOT / "benchmarks" / "load.py")
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)

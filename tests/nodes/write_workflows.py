@@ -38,6 +38,10 @@ GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
         "Image to Video, svd_xt, 25 frames",
         CHOOSE + "Needs svd_xt.safetensors in models/checkpoints. Settings are those it was trained with.",
     ),
+    "image_to_video_smooth": (
+        "Image to Video, smooth",
+        CHOOSE + "Interpolate Video raises the frame rate fourfold after decoding, without any model file.",
+    ),
     "image_to_video_native_sampler": (
         "Image to Video with Native Sampler",
         CHOOSE
@@ -74,7 +78,8 @@ def widget_values(cls, given: dict) -> list:
     for name, kind, options in inputs(cls):
         if kind not in WIDGETS or (name not in given and "default" not in options):
             continue
-        values.append(given.get(name, options.get("default")))
+        linked = isinstance(given.get(name), list)
+        values.append(options.get("default") if linked else given.get(name, options.get("default")))
         if options.get("control_after_generate"):
             values.append("fixed")
         if options.get("image_upload"):
@@ -88,7 +93,8 @@ def depth(prompt: dict, key: str) -> int:
 
 
 def ui_node(key: str, entry: dict, cls) -> dict:
-    sockets = [(name, kind) for name, kind, _ in inputs(cls) if kind not in WIDGETS]
+    linked = {name for name, value in entry["inputs"].items() if isinstance(value, list)}
+    sockets = [(name, kind) for name, kind, _ in inputs(cls) if kind not in WIDGETS or name in linked]
     types = list(cls.RETURN_TYPES)
     names = list(getattr(cls, "RETURN_NAMES", None) or types)
     values = widget_values(cls, entry["inputs"])
@@ -105,7 +111,10 @@ def ui_node(key: str, entry: dict, cls) -> dict:
         "id": int(key), "type": entry["class_type"], "title": entry["_meta"]["title"], "pos": [0, 0],
         "size": [320, height],
         "flags": {}, "order": 0, "mode": 0,
-        "inputs": [{"name": name, "type": kind, "link": None} for name, kind in sockets],
+        "inputs": [
+            {"name": name, "type": kind, "link": None, **({"widget": {"name": name}} if kind in WIDGETS else {})}
+            for name, kind in sockets
+        ],
         "outputs": [{"name": n, "type": kind, "links": [], "slot_index": i} for i, (n, kind) in enumerate(zip(names, types))],
         "properties": properties, "widgets_values": values,
     }  # fmt: skip

@@ -1,0 +1,121 @@
+"""Interpolation and its companions in the host: sockets, progress, cancel, and models of the host's own kind."""
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+
+@pytest.fixture(scope="module")
+def clip():
+    g = torch.Generator().manual_seed(0)
+    wide = torch.nn.functional.interpolate(
+        torch.rand(1, 3, 6, 14, generator=g), size=(32, 72), mode="bicubic"
+    )
+    return (
+        torch.cat([wide[..., 2 * i : 2 * i + 48] for i in range(4)]).clamp(0, 1).movedim(1, -1).contiguous()
+    )
+
+
+@pytest.fixture
+def run(host):
+    """run(node class, **inputs) -> its outputs"""
+
+    def execute(name, **inputs):
+        module = "interpolate" if name == "PureSVDInterpolate" else "postprocess"
+        return getattr(host.pack(f"nodes.{module}"), name).execute(**inputs).args
+
+    return execute
+
+
+OPTIONS = dict(
+    source_fps=6.0, target_fps=24.0, slow_motion=1.0, quality="fast", detect_cuts=True, cut_threshold=0.5
+)
+
+
+def test_frames_and_rate_come_out(run, clip):
+    images, fps = run("PureSVDInterpolate", images=clip, **OPTIONS)
+    assert images.shape == (13, 32, 48, 3)
+    assert images.is_contiguous()
+    assert fps == 24.0
+    assert torch.equal(images[::4], clip)
+
+
+def test_slow_motion_keeps_the_rate(run, clip):
+    images, fps = run("PureSVDInterpolate", images=clip, **{**OPTIONS, "slow_motion": 2.0})
+    assert (len(images), fps) == (25, 24.0)
+
+
+class Toy(torch.nn.Module):
+    """The smallest model of the host's interpolation contract: a cross-fade that wants multiples of 32."""
+
+    pad_align = 32
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+        self.sizes = []
+
+    def get_dtype(self):
+        return self.weight.dtype
+
+    def memory_used_forward(self, shape, dtype):
+        return 1024
+
+    def extract_features(self, img):
+        return img.mean()
+
+    def forward(self, img0, img1, timestep, cache):
+        assert set(cache) >= {"img0", "img1"}
+        self.sizes.append(tuple(img0.shape))
+        return torch.lerp(img0, img1, timestep) * self.weight
+
+
+def patcher(model):
+    import comfy.model_patcher
+
+    cpu = torch.device("cpu")
+    return comfy.model_patcher.ModelPatcher(model, load_device=cpu, offload_device=cpu)
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_a_host_model_makes_the_frames_on_the_same_grid(run, clip, channels):
+    images = torch.cat((clip, clip[..., :1]), -1)[..., :channels]
+    model = Toy()
+    out, _ = run("PureSVDInterpolate", images=images, interp_model=patcher(model), **OPTIONS)
+    assert set(model.sizes) == {(1, 3, 32, 64)}
+    assert torch.equal(out[::4], images)
+    assert torch.allclose(out[2], images[:2].mean(0), atol=1e-5)
+
+
+def test_a_host_model_does_not_blend_cuts(run, clip):
+    two = torch.cat((clip[:1], 1 - clip[1:2].flip(1)))
+    out, _ = run("PureSVDInterpolate", images=two, interp_model=patcher(Toy()), **OPTIONS)
+    assert all(torch.equal(x, two[0]) or torch.equal(x, two[1]) for x in out)
+
+
+def test_companions_return_the_same_frames_in_new_light(run, clip):
+    flickering = clip * torch.tensor([1, 0.9, 1, 0.9]).view(-1, 1, 1, 1)
+    (steady,) = run("PureSVDDeflicker", images=flickering, window=24.0, strength=1.0)
+    assert steady.shape == clip.shape
+    before, after = (x.mean((1, 2, 3)).diff().abs().max() for x in (flickering, steady))
+    assert after < before / 4  # what is left is the slope of so short a clip
+    (locked,) = run("PureSVDColorLock", images=flickering, anchor_frames=1, strength=1.0, reference=clip[:1])
+    assert torch.allclose(locked.mean((1, 2)), clip[:1].mean((1, 2)), atol=5e-3)  # values cut off at 0 and 1
+
+
+def test_cancel_stops_every_node(run, clip):
+    import comfy.model_management as mm
+
+    for name, options in (
+        ("PureSVDInterpolate", OPTIONS),
+        ("PureSVDDeflicker", {"window": 24.0, "strength": 1.0}),
+        ("PureSVDColorLock", {"anchor_frames": 1, "strength": 1.0}),
+    ):
+        mm.interrupt_current_processing()
+        with pytest.raises(mm.InterruptProcessingException):
+            run(name, images=clip, **options)
+
+
+def test_impossible_rates_get_a_sentence(run, clip):
+    with pytest.raises(ValueError, match="source_fps is nan; use a positive number"):
+        run("PureSVDInterpolate", images=clip, **{**OPTIONS, "source_fps": float("nan")})
