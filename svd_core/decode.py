@@ -17,7 +17,8 @@ from torch.func import functional_call
 
 from .ops import merge_moments, moments
 from .timeconv import to_frames, to_time
-from .vae import VAE, Upsample, VAEConfig, VideoResBlock
+from .vae import VAE, VAEConfig
+from .vae_layers import Upsample, VideoResBlock
 
 GIB = 2**30
 TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))

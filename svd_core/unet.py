@@ -42,42 +42,32 @@ class VideoUNet(nn.Module):
         def res(c_in: int, c_out: int) -> VideoResBlock:
             return VideoResBlock(c_in, c_out, emb, groups=config.norm_groups, ops=ops, **factory)
 
-        def transformer(c: int) -> SpatialVideoTransformer:
-            return SpatialVideoTransformer(
-                c, config.context_dim, config.head_dim, groups=config.norm_groups, ops=ops, **factory
-            )
+        def transformer(c: int, level: int = -1) -> list[nn.Module]:
+            if level >= 0 and not config.attention_levels[level]:
+                return []
+            kw = dict(groups=config.norm_groups, ops=ops, **factory)
+            return [SpatialVideoTransformer(c, config.context_dim, config.head_dim, **kw)]
 
         self.time_embed = mlp(config.model_channels)
         self.label_emb = nn.Sequential(mlp(config.adm_in_channels))
-
-        c = config.model_channels
+        skips = [c := config.model_channels]
         self.input_blocks = nn.ModuleList([Block(ops.Conv2d(config.in_channels, c, 3, padding=1, **factory))])
-        skips = [c]
         for level, width in enumerate(widths):
             for _ in range(config.num_res_blocks):
-                attention = [transformer(width)] if config.attention_levels[level] else []
-                self.input_blocks.append(Block(res(c, width), *attention))
+                self.input_blocks.append(Block(res(c, width), *transformer(width, level)))
                 skips.append(c := width)
             if level < len(widths) - 1:
                 self.input_blocks.append(Block(Downsample(c, ops=ops, **factory)))
                 skips.append(c)
-
-        self.middle_block = Block(res(c, c), transformer(c), res(c, c))
-
+        self.middle_block = Block(res(c, c), *transformer(c), res(c, c))
         self.output_blocks = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):
             for i in range(config.num_res_blocks + 1):
-                attention = [transformer(width)] if config.attention_levels[level] else []
-                last = level > 0 and i == config.num_res_blocks
-                upsample = [Upsample(width, ops=ops, **factory)] if last else []
-                self.output_blocks.append(Block(res(c + skips.pop(), width), *attention, *upsample))
+                upsample = [Upsample(width, ops=ops, **factory)] if level and i == config.num_res_blocks else []
+                self.output_blocks.append(Block(res(c + skips.pop(), width), *transformer(width, level), *upsample))
                 c = width
-
-        self.out = nn.Sequential(
-            ops.GroupNorm(config.norm_groups, c, eps=1e-5, **factory),
-            nn.SiLU(),
-            ops.Conv2d(c, config.out_channels, 3, padding=1, **factory),
-        )
+        norm = ops.GroupNorm(config.norm_groups, c, eps=1e-5, **factory)
+        self.out = nn.Sequential(norm, core_ops.SiLU(), ops.Conv2d(c, config.out_channels, 3, padding=1, **factory))
 
     def forward(
         self, x: Tensor, c_noise: Tensor, context: Tensor, y: Tensor, *, t: int,

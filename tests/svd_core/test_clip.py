@@ -2,7 +2,9 @@
 
 import pytest
 import torch
-from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import _resize_with_antialiasing
+from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion import (
+    _resize_with_antialiasing,
+)
 
 from svd_core.clip import MEAN, STD, normalize, preprocess
 
