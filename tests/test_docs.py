@@ -218,8 +218,24 @@ def test_memory_limits_of_the_decode_page_are_the_decoders_own():
 
 
 def test_every_registered_node_was_read(host):
-    registered = {cls.define_schema().node_id for cls in host.pack("nodes").NODES}
-    assert registered <= {node.id for node in NODES}
+    assert {cls.define_schema().node_id for cls in host.pack("nodes").NODES} <= {node.id for node in NODES}
+
+
+@each_language
+def test_pages_state_every_default_and_choice(host, language):
+    for cls in host.pack("nodes").NODES:
+        schema = cls.define_schema()
+        path = DOCS / schema.node_id / f"{language}.md"
+        rows = tables(path.read_text(encoding="utf-8"))[0]
+        told = dict(zip(named(rows), (row[1] for row in rows)))
+        for entry in schema.inputs:
+            default, where = getattr(entry, "default", None), f"{path}: {entry.id}"
+            if entry.io_type in ("INT", "FLOAT"):
+                assert re.search(rf"(?<![\d.]){default:g}(?:\.0)?(?!\.?\d)", told[entry.id]), where
+            if entry.io_type == "COMBO" and not entry.id.endswith("_name"):  # those list files
+                assert [option for option in entry.options if f"`{option}`" not in told[entry.id]] == [], (
+                    where
+                )
 
 
 def test_server_hands_out_pages_and_translations(server):
