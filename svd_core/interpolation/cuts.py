@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 THRESHOLD = 0.5  # likeness under which two frames are taken for two scenes
-WIDTH = 40  # pixels of a thumbnail's longer side
-OVERLAP = 0.35  # part of the picture that must be common to both frames of a pan
+WIDTH = 32  # pixels of a thumbnail's longer side
+OVERLAP = 0.45  # part of the picture that must be common to both frames of a pan
 STILL = 1.5 / 255  # a pair whose largest difference is below this is not worth following
 
 
