@@ -42,6 +42,13 @@ def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGM
     return append_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), n).exp())
 
 
+def consistency(n: int, *, grid: int = 40) -> Tensor:
+    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th, then 0 (AnimateLCM-SVD)."""
+    if not 1 <= n <= grid:
+        raise ValueError(f"{n} steps do not fit the {grid} levels of a consistency model; use 1 to {grid}")
+    return append_zero(karras(grid)[:-1][:: grid // n][:n])
+
+
 def append_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 

@@ -122,6 +122,19 @@ def test_ays_levels_between_are_log_linear():
     assert (sigmas[:-1] > sigmas[1:]).all()
 
 
-@pytest.mark.parametrize("schedule", [sampling.karras, sampling.ays, sampling.exponential])
+@pytest.mark.parametrize(
+    ("n", "published"),
+    [(4, [700, 128.5637, 13.6784, 0.4969, 0]), (8, [700, 315.737, 128.564, 45.851, 13.678, 3.167, 0.497, 0.040, 0])],
+)
+def test_consistency_levels_are_those_of_animatelcm(n, published):
+    assert_close(sampling.consistency(n), torch.tensor(published), rtol=6e-3, atol=0)  # as many digits as printed
+
+
+def test_consistency_levels_end_with_the_grid():
+    with pytest.raises(ValueError, match="41 steps do not fit the 40 levels"):
+        sampling.consistency(41)
+
+
+@pytest.mark.parametrize("schedule", [sampling.consistency, sampling.karras, sampling.ays, sampling.exponential])
 def test_one_step_goes_from_the_top_to_zero(schedule):
     assert_close(schedule(1), torch.tensor([700.0, 0.0]))
