@@ -39,6 +39,13 @@ def image(frames: Tensor) -> Tensor:
     return frames.movedim(1, -1).add(1).div(2).clamp(0, 1)
 
 
+def check_finite(**values: float) -> None:
+    """The host's range check lets NaN through."""
+    for name, value in values.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value}; it must be a finite number")
+
+
 def check_size(width: int, height: int) -> None:
     for name, value in (("width", width), ("height", height)):
         if value < 16 or value % GRID:

@@ -39,4 +39,5 @@ class PureSVDDecode(io.ComfyNode):
     @classmethod
     def execute(cls, vae, samples, memory) -> io.NodeOutput:
         z = convert.latent(samples)
+        convert.check_finite(memory=memory)
         return io.NodeOutput(host_vae.exact(vae).decode_exact(z, memory=int(memory * GIB)))

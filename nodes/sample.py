@@ -1,7 +1,5 @@
 """Noise levels, guidance and sampling."""
 
-import math
-
 from comfy_api.latest import io
 
 from ..svd_core import guidance, sampling
@@ -57,7 +55,8 @@ def guidance_inputs():
 
 def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, denoise=1.0):
     """steps + 1 noise levels, the last 0; with denoise < 1 the low end of a longer schedule."""
-    if not (math.isfinite(sigma_max) and 0 < sigma_min < sigma_max):
+    convert.check_finite(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho, denoise=denoise)
+    if not 0 < sigma_min < sigma_max:
         raise ValueError(
             f"sigma_min {sigma_min:g} must lie between 0 and sigma_max {sigma_max:g}; trained: 0.002 and 700"
         )
@@ -72,6 +71,7 @@ def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, 
 
 def frame_scales(min_cfg, max_cfg, curve):
     """t -> guidance scale of each frame"""
+    convert.check_finite(min_cfg=min_cfg, max_cfg=max_cfg)
     return lambda t: guidance.CURVES[curve](min_cfg, max_cfg, t)
 
 

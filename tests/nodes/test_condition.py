@@ -196,3 +196,8 @@ def test_nearest_crops_to_that_aspect(ours, photo, describe):
     wanted = describe(ours, tall, width=64, height=128, fit="crop")
     assert found[2][0]["samples"].shape == (4, 4, 16, 8)
     assert torch.equal(found[0][0][0][1]["concat_latent_image"], wanted[0][0][0][1]["concat_latent_image"])
+
+
+def test_noise_of_no_number_is_refused(ours, photo, describe):
+    with pytest.raises(ValueError, match="augmentation_level is nan"):
+        describe(ours, photo, augmentation_level=float("nan"))

@@ -40,6 +40,8 @@ def test_memory_limit_does_not_change_pixels(host, ours, latent):
 def test_too_little_memory_gets_a_sentence(host, ours):
     with pytest.raises(ValueError, match="GiB"):
         decode(host, ours.vae, {"samples": torch.zeros(2, 4, 8, 8)}, memory=0.001)
+    with pytest.raises(ValueError, match="memory is nan"):
+        decode(host, ours.vae, {"samples": torch.zeros(2, 4, 8, 8)}, memory=float("nan"))
 
 
 def test_native_video_vae_is_decoded_by_our_exact_decoder(host, ours, native, latent, error):

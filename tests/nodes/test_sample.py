@@ -152,7 +152,8 @@ def test_karras_levels_are_the_hosts(host, ours):
     [
         ({"sigma_min": 800.0}, "sigma_min 800"),
         ({"sigma_min": 0.0}, "sigma_min 0"),
-        ({"sigma_max": float("nan")}, "sigma_max nan"),
+        ({"sigma_max": float("nan")}, "sigma_max is nan"),
+        ({"rho": float("inf")}, "rho is inf"),
         ({"denoise": 0.0}, "denoise 0"),
         ({"denoise": 2.0}, "denoise 2"),
     ],
@@ -167,6 +168,12 @@ def test_latents_of_other_models_are_refused(ours, photo, conditioning, video, s
     positive, negative, _ = conditioning
     with pytest.raises(ValueError, match="a Stable Video Diffusion latent is"):
         video(ours, photo, conditioning=(positive, negative, {"samples": torch.zeros(shape)}))
+
+
+@pytest.mark.parametrize("name", ["min_cfg", "max_cfg"])
+def test_guidance_of_no_number_is_refused(ours, photo, conditioning, video, name):
+    with pytest.raises(ValueError, match=f"{name} is nan"):
+        video(ours, photo, conditioning=conditioning, **{name: float("nan")})
 
 
 def test_one_frame_works(ours, photo, describe, video):

@@ -70,6 +70,8 @@ def test_widget_values_are_allowed(host, writer, path):
 
 
 def test_graphs_are_the_ones_written_from_the_prompts(host, writer):
+    if "bit_depth" not in host.node("CreateVideo").INPUT_TYPES().get("optional", {}):
+        pytest.skip("the graphs are written with the pinned host's widgets, this one is older")
     for name, (title, note) in writer.GRAPHS.items():
         prompt = read(ROOT / "workflows" / "api" / f"{name}.json")
         graph = writer.ui_graph(prompt, note, host.nodes.NODE_CLASS_MAPPINGS)
