@@ -6,7 +6,12 @@ from ..svd_core import guidance, sampling
 from . import convert
 from .host import guider as host_guider
 
-SCHEDULES = {"karras": sampling.karras, "ays": sampling.ays, "exponential": sampling.exponential}
+SCHEDULES = {
+    "karras": sampling.karras,
+    "ays": sampling.ays,
+    "exponential": sampling.exponential,
+    "consistency": sampling.consistency,
+}
 
 
 def _dpmpp_2m(denoise, x, sigmas, *, generator, on_step):
@@ -28,7 +33,8 @@ def schedule_input():
     return io.Combo.Input(
         "schedule", options=list(SCHEDULES), default="karras",
         tooltip="How noise falls over the steps. karras: the reference's choice; ays: "
-        "Align Your Steps, good at 10 steps; exponential: even in log noise.",
+        "Align Your Steps, good at 10 steps; exponential: even in log noise; "
+        "consistency: for distilled models such as AnimateLCM-SVD, with the sampler lcm.",
     )  # fmt: skip
 
 

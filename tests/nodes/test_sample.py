@@ -132,7 +132,7 @@ def test_same_seed_gives_the_same_bytes(ours, photo, conditioning, video, sample
     assert first.isfinite().all()
 
 
-@pytest.mark.parametrize("schedule", ["karras", "ays", "exponential"])
+@pytest.mark.parametrize("schedule", ["karras", "ays", "exponential", "consistency"])
 def test_noise_levels_fall_to_zero(host, schedule):
     levels = host.pack("nodes.sample").noise_levels(schedule, 7)
     assert len(levels) == 8
