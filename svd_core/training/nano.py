@@ -30,14 +30,14 @@ CLIP = CLIPConfig(width=128, layers=4, mlp=512, patch=28, projection=64, image_s
 STAGES = {
     "image": Stage(frames=1, size=128, batch=8, P_mean=-0.4, P_std=1.2, first_frame=False),
     "video": Stage(frames=14, size=96, batch=4, P_mean=0.3, P_std=1.4, first_frame=True, still=0.2),
-    "i2v": Stage(frames=14, size=128, batch=4, P_mean=0.7, P_std=1.6, first_frame=True, still=0.1),
+    "i2v": Stage(frames=14, size=160, batch=3, P_mean=0.7, P_std=1.6, first_frame=True, still=0.1),
 }
 RUNS = {
     "vae": Run("vae", steps=1000, lr=2e-3, warmup=50, decay=0.3, muon=True, ema=0.995),
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
     "image": Run("image", steps=120, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
     "video": Run("video", steps=420, lr=2e-3, warmup=30, decay=0.05, muon=True, ema=0.98, parts=2, workers=2),
-    "i2v": Run("i2v", steps=80, lr=2e-3, warmup=1, decay=0.8, muon=True, ema=0.97, parts=2, workers=2),
+    "i2v": Run("i2v", steps=130, lr=2e-3, warmup=8, decay=0.8, muon=True, ema=0.97, parts=2, workers=2),
 }
 
 
@@ -55,5 +55,5 @@ def vae_loss(name: str, vae: VAE, clips: ClipSet, code: LinearCode) -> Loss:
 
 PRESET = Preset(
     "svd_nano", frames=14, width=256, height=256, fps=7, motion_bucket_id=127, augmentation_level=0.02, steps=25,
-    min_cfg=1.0, max_cfg=1.5, curve="linear",
+    min_cfg=1.0, max_cfg=1.0, curve="constant",
 )  # fmt: skip
