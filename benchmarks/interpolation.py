@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.interpolation_clips import H, W, generated, synthetic, texture, view
+from benchmarks.interpolation_clips import GENERATED, H, W, generated, synthetic, texture, view
 from svd_core.interpolation import by_flow, crossfade, interpolate
 from svd_core.interpolation.cuts import THRESHOLD, likeness
 from svd_core.interpolation.flow import QUALITIES
@@ -114,7 +114,9 @@ def cuts(clips: list[tuple[str, Tensor]], number: int = 50) -> None:
     def fitted(x: Tensor) -> Tensor:
         return torch.nn.functional.interpolate(x, size=(H, W), mode="bilinear")
 
-    stills = [fitted(x[4:5]) for _, x in clips] + [view(texture(s)) for s in range(60, 90)]
+    stills = [fitted(x[4:5]) for name, x in clips if name in GENERATED] + [
+        view(texture(s)) for s in range(60, 90)
+    ]
     joined = [(a, b) for i, a in enumerate(stills) for b in stills[i + 1 :]][
         :: max(1, len(stills) ** 2 // 2 // number)
     ]

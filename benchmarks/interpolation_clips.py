@@ -46,9 +46,8 @@ def view(
     c, s = math.cos(angle) / zoom, math.sin(angle) / zoom
     u, v = c * x - s * y + dx, s * x + c * y + dy
     grid = torch.stack((u / W, v / H), -1)[None]
-    return F.avg_pool2d(F.grid_sample(picture, grid, mode="bicubic", padding_mode="reflection"), 2).clamp(
-        0, 1
-    )
+    fine = F.grid_sample(picture, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    return F.avg_pool2d(fine, 2).clamp(0, 1)
 
 
 def over(back: Tensor, front: Tensor, mask: Tensor) -> Tensor:

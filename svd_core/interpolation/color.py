@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .cuts import THRESHOLD, is_cut
+from .cuts import is_cut
 from .flow import Quality, bidirectional
 from .video import check
 from .warp import warp
@@ -16,6 +17,7 @@ from .warp import warp
 SIDE = 96  # pixels of the longer side on which brightness is compared
 SMALL = Quality(finest=0, rounds=1, iterations=8)
 CLIPPED = 0.02  # distance from black and white within which a value says nothing about gain
+SCENE = 0.55  # likeness, brightness matched, under which two frames are taken for two scenes
 CONTRAST = 0.01  # deviation below which gain is not told from offset
 OnStep = Callable[[int, int], None]
 
@@ -31,7 +33,7 @@ def deflicker(
     *,
     window: float = 24.0,
     strength: float = 1.0,
-    cut_threshold: float | None = THRESHOLD,
+    cut_threshold: float | None = SCENE,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Take out brightness and colour flicker of periods up to `window` frames: t c H W in [0, 1] -> t c H W.
@@ -49,7 +51,7 @@ def deflicker(
     scenes = [0]
     for i in range(1, t):
         a, b = (small(frames[k : k + 1]) for k in (i - 1, i))
-        if cut_threshold is not None and is_cut(a, b, threshold=cut_threshold):
+        if cut_threshold is not None and is_cut(a, relit(b, a), threshold=cut_threshold):
             scenes.append(i)
         else:
             g, o = change(a[:, :c], b[:, :c])
@@ -75,6 +77,13 @@ def small(x: Tensor) -> Tensor:
     return F.adaptive_avg_pool2d(x.float(), (max(1, round(H * scale)), max(1, round(W * scale))))
 
 
+def relit(x: Tensor, like: Tensor) -> Tensor:
+    """x with the mean and contrast of another frame, channel by channel: 1 c h w, 1 c h w -> 1 c h w"""
+    mean, mean_to = (v.mean((2, 3), keepdim=True) for v in (x, like))
+    spread, spread_to = (v.std((2, 3), keepdim=True, correction=0) + CONTRAST for v in (x, like))
+    return (x - mean) * (spread_to / spread) + mean_to
+
+
 def change(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """gain c and offset c with b = gain a + offset where both show the same thing: 1 c h w, 1 c h w"""
     flow = bidirectional(a, b, quality=SMALL)
@@ -95,21 +104,29 @@ def change(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def course(x: Tensor, window: float) -> Tensor:
-    """Local linear regression over time with Gaussian weights, unbiased at both ends: t c -> t c"""
-    sigma = window / 2
-    r = min(len(x) - 1, int(3 * sigma))
-    d = torch.arange(-r, r + 1, dtype=x.dtype)
+    """The smooth course of a series: t c -> t c
+
+    Lines fitted under Gaussian weights. Near an end the line of the last place with room on both sides is drawn
+    out, for a fit cut off in mid-period takes flicker for slope.
+    """
+    n = len(x)
+    sigma = min(window / 2, n / 5)
+    reach = min(n - 1, math.ceil(3 * sigma))
+    d = torch.arange(-reach, reach + 1, dtype=x.dtype)
     w = torch.exp(-(d**2) / (2 * sigma**2))
 
     def moment(kernel: Tensor, v: Tensor) -> Tensor:
-        return F.conv1d(v.T[:, None], kernel[None, None], padding=r)[:, 0].T
+        return F.conv1d(v.T[:, None], kernel[None, None], padding=reach)[:, 0].T
 
     one = torch.ones_like(x)
     s0, s1, s2 = moment(w, one), moment(w * d, one), moment(w * d * d, one)
     y0, y1 = moment(w, x), moment(w * d, x)
-    determinant = s0 * s2 - s1 * s1
-    line = (s2 * y0 - s1 * y1) / determinant.clamp(min=1e-12)
-    return torch.where(determinant > 1e-9, line, y0 / s0)
+    slope = (s0 * y1 - s1 * y0) / (s0 * s2 - s1 * s1).clamp(min=1e-12)
+    level = (y0 - slope * s1) / s0
+    place = torch.arange(n)
+    margin = min(int(2 * sigma), (n - 1) // 2)
+    centre = place.clamp(margin, n - 1 - margin)
+    return level[centre] + slope[centre] * (place - centre)[:, None]
 
 
 def affine(frame: Tensor, factor: Tensor, offset: Tensor, strength: float) -> Tensor:
