@@ -91,14 +91,15 @@ class VideoUNet(nn.Module):
             hooks.enter_block("input", i)
             h, skip = hooks.after_input(block(h, *args))
             skips.append(skip)
+            del skip
 
         hooks.enter_block("middle", 0)
         h = hooks.after_middle(self.middle_block(h, *args))
 
         for i, block in enumerate(self.output_blocks):
             hooks.enter_block("output", i)
-            h, skip = hooks.before_output(h, skips.pop())
-            h = block(torch.cat([h, skip], dim=1), *args, size=skips[-1].shape[2:] if skips else None)
+            h = torch.cat(hooks.before_output(h, skips.pop()), dim=1)  # neither half stays alive
+            h = block(h, *args, size=skips[-1].shape[2:] if skips else None)
         return self.out(h)
 
 
