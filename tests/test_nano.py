@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from svd_core import checkpoint, conditioning, guidance, layouts, sampling
-from svd_core.training import photographs
+from svd_core.training import photographs, stages
 from svd_core.training.photographs import JUDGING
 from svd_core.vae import SCALE
 
@@ -71,6 +71,20 @@ def test_preview_factors_show_the_picture(svd):
     x = torch.cat([judge.photograph(name, size=SIZE) for name in JUDGING])
     preview = torch.einsum("nzhw,zc->nchw", svd.vae.encode(x) * SCALE, factors)
     assert np.corrcoef(preview.flatten(), nn.functional.avg_pool2d(x, 8).flatten())[0, 1] > 0.9
+
+
+def test_training_goes_on_from_the_shipped_weights(tmp_path):
+    found = checkpoint.read(FILE)
+    model = stages.build_diffusion(tmp_path, FILE, "i2v")
+    assert all(torch.equal(t, found.unet[n].float()) for n, t in model.unet.state_dict().items())
+    assert all(torch.equal(t, found.clip[n].float()) for n, t in model.clip.state_dict().items())
+    vae = stages.build_vae(tmp_path, FILE, "vae")
+    assert all(torch.equal(t, found.vae[n].float()) for n, t in vae.state_dict().items())
+
+
+def test_stage_without_its_predecessor_says_which_to_run(tmp_path):
+    with pytest.raises(ValueError, match="'i2v' starts from stage 'video', which has not been run here"):
+        stages.build_diffusion(tmp_path, tmp_path / "none.safetensors", "i2v")
 
 
 def test_short_clip_starts_as_its_picture(svd):
