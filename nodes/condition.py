@@ -17,9 +17,8 @@ class PureSVDImageToVideo(io.ComfyNode):
             display_name="Image to Video",
             category="video/svd",
             description="Describe a photo to the video model as in training: the image tower sees the whole "
-            "frame, the "
-            "encoder sees it with a little seeded noise. Several images give several videos, one after the "
-            "other.",
+            "frame, the encoder sees it with a little seeded noise. Several images give several "
+            "videos, one after the other.",
             search_aliases=["svd", "img2vid", "stable video diffusion conditioning"],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="The image tower of the video checkpoint."),
@@ -91,20 +90,18 @@ def _motion_inputs():
     return [
         io.Int.Input(
             "motion_bucket_id", default=127, min=0, max=1023,
-            tooltip="Amount of motion, no unit: about 20 is nearly still, 127 is the default of training, "
+            tooltip="Amount of motion to ask for, no unit: higher is more. 127 is the default of training, "
             "above 255 was never trained.",
         ),
         io.Int.Input(
             "fps", default=0, min=0, max=240,
-            tooltip=f"Frames per second the motion is meant for; {TRAINED} (7). Lower means larger steps "
-            f"between "
-            "frames. Trained from 5 to 30; the playback speed is set in Create Video.",
+            tooltip=f"Frames per second the motion is meant for; {TRAINED} (7). Lower means larger steps between frames. "
+            "The model is told fps - 1; meant for 6 to 31. The playback speed is set in Create Video.",
         ),
         io.Float.Input(
             "augmentation_level", default=0.02, min=0.0, max=10.0, step=0.01, round=0.001,
             tooltip="Noise on the encoded photo, standard deviation where white is 1 and black is -1. "
-            "Trained about "
-            "0.02; more lets the video leave the photo further.",
+            "Reference 0.02, trained about 0.02 to 0.14; more lets the video leave the photo further.",
         ),
         io.Int.Input(
             "seed", default=0, min=0, max=0xFFFF_FFFF_FFFF_FFFF, control_after_generate=True,
@@ -113,13 +110,12 @@ def _motion_inputs():
         io.Combo.Input(
             "fit", options=FITS, default="crop",
             tooltip="How the photo fills the frame. crop: cut the sides; pad: black bars; stretch: distort; "
-            "nearest: crop "
-            "to the nearest of landscape, portrait and square at the trained area.",
+            "nearest: crop to the nearest of landscape, portrait and square at the trained area.",
         ),
         io.Combo.Input(
             "compatibility", options=["reference", "native"], default="reference",
             tooltip="reference: as trained. native: the numbers of ComfyUI's own SVD node (centre crop for "
-            "the image "
-            "tower, its encoder, noise of twice the stated level), so that old graphs keep their look.",
+            "the image tower, its encoder, noise of twice the stated level), so that old graphs keep "
+            "their look.",
         ),
     ]  # fmt: skip

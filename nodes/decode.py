@@ -15,9 +15,8 @@ class PureSVDDecode(io.ComfyNode):
             node_id="PureSVDDecode",
             display_name="Decode Video",
             category="video/svd",
-            description="Turn a video latent into frames. The result is the one-shot decode of the whole "
-            "clip whatever "
-            "memory is free: no chunk borders, no tiles, no flicker between chunks.",
+            description="Turn a video latent into frames. The result is the one-shot decode of the whole clip "
+            "whatever memory is free: no chunk borders, no tiles, no flicker between chunks.",
             search_aliases=["svd", "vae decode", "decode latent"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of the checkpoint that made the latent."),
@@ -29,8 +28,7 @@ class PureSVDDecode(io.ComfyNode):
                     max=1024.0,
                     step=0.5,
                     tooltip="Memory for activations in GiB; 0 uses what is free. Less is slower, never "
-                    "different: "
-                    "the pixels stay the same.",
+                    "different: the pixels stay the same.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The frames in order, values 0..1.")],

@@ -9,9 +9,8 @@ WEIGHT_DTYPE = io.Combo.Input(
     "weight_dtype",
     options=["default", host_load.AS_STORED, "fp32", "fp16", "bf16", "fp8_e4m3fn"],
     default="default",
-    tooltip="Number format in which the U-Net's weights are kept. default: what ComfyUI would choose for "
-    "this device; "
-    "as stored: the file's own; fp8_e4m3fn halves the memory of fp16 and costs some detail.",
+    tooltip="Number format in which the U-Net's weights are kept. default: what ComfyUI would choose for this "
+    "device; as stored: the file's own; fp8_e4m3fn halves the memory of fp16 and costs some detail.",
 )
 
 
@@ -35,8 +34,7 @@ class PureSVDLoadCheckpoint(io.ComfyNode):
             display_name="Load Video Checkpoint",
             category="video/svd",
             description="Load a Stable Video Diffusion checkpoint: a single safetensors file or a diffusers "
-            "folder. "
-            "Every tensor is checked; the report of what the file holds goes to the log.",
+            "folder. Every tensor is checked; the report of what the file holds goes to the log.",
             search_aliases=["svd", "stable video diffusion", "image to video", "load svd"],
             inputs=[
                 io.Combo.Input(
@@ -68,9 +66,8 @@ class PureSVDLoadParts(io.ComfyNode):
             node_id="PureSVDLoadParts",
             display_name="Load Video Checkpoint Parts",
             category="video/svd",
-            description="Load U-Net, VAE and CLIP tower from separate files, for example the AnimateLCM-SVD "
-            "U-Net with "
-            "the VAE and CLIP tower of svd_xt. Single-file and diffusers names both work.",
+            description="Load U-Net, VAE and CLIP tower from separate files, for example the AnimateLCM-SVD U-Net "
+            "with the VAE and CLIP tower of svd_xt. Single-file and diffusers names both work.",
             search_aliases=["svd", "unet", "animatelcm"],
             inputs=[
                 io.Combo.Input(

@@ -32,9 +32,9 @@ def steps_input():
 def schedule_input():
     return io.Combo.Input(
         "schedule", options=list(SCHEDULES), default="karras",
-        tooltip="How noise falls over the steps. karras: the reference's choice; ays: "
-        "Align Your Steps, good at 10 steps; exponential: even in log noise; "
-        "consistency: for distilled models such as AnimateLCM-SVD, with the sampler lcm.",
+        tooltip="How noise falls over the steps. karras: the reference's choice; ays: Align Your Steps, good "
+        "at 10 steps; exponential: even in log noise; consistency: for distilled models such as "
+        "AnimateLCM-SVD, with the sampler lcm.",
     )  # fmt: skip
 
 
@@ -42,19 +42,18 @@ def guidance_inputs():
     return [
         io.Float.Input(
             "min_cfg", default=1.0, min=0.0, max=30.0, step=0.1,
-            tooltip="Guidance scale of the first frame, no unit. svd 1.0, svd_xt 1.5. Higher follows the "
-            "photo more closely.",
+            tooltip="Guidance scale, no unit: of the first frame (linear) or both ends (triangle); not used "
+            "by constant. svd 1.0, svd_xt 1.5. Higher follows the photo more closely.",
         ),
         io.Float.Input(
             "max_cfg", default=2.5, min=0.0, max=30.0, step=0.1,
-            tooltip="Guidance scale at the curve's top, no unit. svd 2.5, svd_xt 3.0. Too high "
-            "over-saturates.",
+            tooltip="Guidance scale, no unit: of the last frame (linear), the middle (triangle) or every "
+            "frame (constant). svd 2.5, svd_xt 3.0. Too high over-saturates.",
         ),
         io.Combo.Input(
             "curve", options=list(guidance.CURVES), default="linear",
             tooltip="Guidance over the frames. linear: min to max, as trained; triangle: max in the middle "
-            "(orbits and loops); "
-            "constant: max on every frame.",
+            "(orbits and loops); constant: max on every frame.",
         ),
     ]  # fmt: skip
 
@@ -129,9 +128,8 @@ class PureSVDGuider(io.ComfyNode):
             node_id="PureSVDGuider",
             display_name="Video Guider",
             category="video/svd",
-            description="One guidance scale per frame, for SamplerCustomAdvanced. Replaces guidance that "
-            "another node "
-            "patched onto the model; the model itself is left as it is.",
+            description="One guidance scale per frame, for SamplerCustomAdvanced. Replaces guidance that another "
+            "node patched onto the model; the model itself is left as it is.",
             search_aliases=["svd", "cfg", "guidance", "linear cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="An SVD model."),
@@ -139,7 +137,7 @@ class PureSVDGuider(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="Its counterpart without the photo."),
                 *guidance_inputs(),
             ],
-            outputs=[io.Guider.Output(display_name="guider")],
+            outputs=[io.Guider.Output(display_name="guider", tooltip="For the guider socket of SamplerCustomAdvanced.")],
         )
 
     @classmethod
@@ -156,20 +154,18 @@ class PureSVDSample(io.ComfyNode):
             node_id="PureSVDSample",
             display_name="Sample Video",
             category="video/svd",
-            description="Denoise a video latent with per-frame guidance. The simple road; for custom "
-            "samplers wire "
-            "Video Guider and Video Noise Levels into SamplerCustomAdvanced.",
+            description="Denoise a video latent with per-frame guidance. The simple road; for custom samplers "
+            "wire Video Guider and Video Noise Levels into SamplerCustomAdvanced.",
             search_aliases=["svd", "ksampler", "sampler"],
             inputs=[
                 io.Model.Input("model", tooltip="An SVD model."),
                 io.Conditioning.Input("positive", tooltip="What Image to Video says about the photo."),
                 io.Conditioning.Input("negative", tooltip="Its counterpart without the photo."),
-                io.Latent.Input("latent", tooltip="The empty clip from Image to Video, or a clip to denoise again."),
+                io.Latent.Input("latent", tooltip="The empty clip from Image to Video."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFF_FFFF_FFFF_FFFF, control_after_generate=True,
                     tooltip="Which noise to start from. The same seed gives the same noise as native "
-                    "samplers, "
-                    "and the same video each time.",
+                    "samplers, and the same video each time.",
                 ),
                 steps_input(),
                 *guidance_inputs(),
@@ -177,9 +173,8 @@ class PureSVDSample(io.ComfyNode):
                 io.Combo.Input(
                     "sampler", options=list(SAMPLERS), default="euler",
                     tooltip="How each step is taken. euler: the reference; heun: two evaluations a step; "
-                    "dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; lcm: for "
-                    "distilled models "
-                    "such as AnimateLCM-SVD at 4 to 8 steps.",
+                    "dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; "
+                    "lcm: for distilled models such as AnimateLCM-SVD at 4 to 8 steps.",
                 ),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised clip, for Decode Video.")],
