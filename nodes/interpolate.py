@@ -8,6 +8,63 @@ from .host import between as host_between
 from .host.progress import on_step
 
 
+def rates():
+    """Inputs that say how many frames."""
+    return [
+        io.Float.Input(
+            "source_fps",
+            default=6.0,
+            min=0.001,
+            max=1000.0,
+            step=0.001,
+            tooltip="Frames per second of the clip as it is. 6 is what Stable Video Diffusion makes.",
+        ),
+        io.Float.Input(
+            "target_fps",
+            default=24.0,
+            min=0.001,
+            max=1000.0,
+            step=0.001,
+            tooltip="Frames per second of the result. Below source_fps frames are left out.",
+        ),
+        io.Float.Input(
+            "slow_motion",
+            default=1.0,
+            min=0.1,
+            max=64.0,
+            step=0.1,
+            tooltip="How many times longer the result plays: 2 is half speed, 1 keeps the speed.",
+        ),
+    ]
+
+
+def care():
+    """Inputs that say how they are made."""
+    return [
+        io.Combo.Input(
+            "quality",
+            options=list(QUALITIES),
+            default="balanced",
+            tooltip="How carefully motion is followed; fast takes about half the time of balanced, best "
+            "several times as much. Not used with interp_model.",
+        ),
+        io.Boolean.Input(
+            "detect_cuts",
+            default=True,
+            tooltip="At a scene cut repeat a frame instead of blending two scenes.",
+        ),
+        io.Float.Input(
+            "cut_threshold",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="Likeness of two neighbouring frames, 0 to 1, under which they count as a cut. Raise "
+            "it when cuts are blended, lower it when fast motion is not interpolated.",
+        ),
+    ]
+
+
 class PureSVDInterpolate(io.ComfyNode):
     @classmethod
     def define_schema(cls):
@@ -21,51 +78,8 @@ class PureSVDInterpolate(io.ComfyNode):
             search_aliases=["svd", "frame interpolation", "slow motion", "fps", "frame rate", "rife", "film"],
             inputs=[
                 io.Image.Input("images", tooltip="One clip: the frames in order, of one size."),
-                io.Float.Input(
-                    "source_fps",
-                    default=6.0,
-                    min=0.001,
-                    max=1000.0,
-                    step=0.001,
-                    tooltip="Frames per second of the clip as it is. 6 is what Stable Video Diffusion makes.",
-                ),
-                io.Float.Input(
-                    "target_fps",
-                    default=24.0,
-                    min=0.001,
-                    max=1000.0,
-                    step=0.001,
-                    tooltip="Frames per second of the result. Below source_fps frames are left out.",
-                ),
-                io.Float.Input(
-                    "slow_motion",
-                    default=1.0,
-                    min=0.1,
-                    max=64.0,
-                    step=0.1,
-                    tooltip="How many times longer the result plays: 2 is half speed, 1 keeps the speed.",
-                ),
-                io.Combo.Input(
-                    "quality",
-                    options=list(QUALITIES),
-                    default="balanced",
-                    tooltip="How carefully motion is followed; fast takes about half the time of balanced, best "
-                    "several times as much. Not used with interp_model.",
-                ),
-                io.Boolean.Input(
-                    "detect_cuts",
-                    default=True,
-                    tooltip="At a scene cut repeat a frame instead of blending two scenes.",
-                ),
-                io.Float.Input(
-                    "cut_threshold",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    tooltip="Likeness of two neighbouring frames, 0 to 1, under which they count as a cut. Raise "
-                    "it when cuts are blended, lower it when fast motion is not interpolated.",
-                ),
+                *rates(),
+                *care(),
                 io.Custom("INTERP_MODEL").Input(
                     "interp_model",
                     optional=True,

@@ -57,13 +57,11 @@ def bidirectional(a: Tensor, b: Tensor, *, quality: Quality) -> Tensor:
         scales.append(halve(scales[-1]))
     v = scales[0].new_zeros(2, 2, *scales[-1].shape[-2:])
     for y in reversed(scales[min(quality.finest, len(scales) - 1) :]):
-        coarsest = y is scales[-1]
         source = features(y)
         target = source.flip(0)
         v = enlarge(v, y.shape[-2:])
         for _ in range(quality.rounds):
-            if not coarsest:
-                v = propose(source, target, v)
+            v = propose(source, target, v)
             v = median3(solve(source, target, v, iterations=quality.iterations))
     return enlarge(v, a.shape[-2:])
 

@@ -9,7 +9,7 @@ F = torch.nn.functional
 
 from svd_core.interpolation import deflicker, lock_color  # noqa: E402
 
-T, H, W = 16, 36, 64
+T, H, W = 12, 36, 64
 
 
 @pytest.fixture(scope="module")
