@@ -37,7 +37,7 @@ RUNS = {
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
     "image": Run("image", steps=120, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98),
     "video": Run("video", steps=420, lr=2e-3, warmup=30, decay=0.05, muon=True, ema=0.98, parts=2, workers=2),
-    "i2v": Run("i2v", steps=130, lr=2e-3, warmup=8, decay=0.8, muon=True, ema=0.97, parts=2, workers=2),
+    "i2v": Run("i2v", steps=90, lr=2e-3, warmup=8, decay=0.8, muon=True, ema=0.97, parts=2, workers=2),
 }
 
 
