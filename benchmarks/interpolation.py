@@ -54,10 +54,10 @@ def farneback(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def contenders() -> dict[str, Middle]:
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    ours = {f"ours, {q}": partial(lambda make, a, b: make(a, b, [0.5])[0], by_flow(q)) for q in QUALITIES}
+    ours = {f"ours, {q}": partial(lambda make, a, b: next(make(a, b, [0.5])), by_flow(q)) for q in QUALITIES}
     return {
         "repeat": lambda a, b: a,
-        "cross-fade": lambda a, b: crossfade(a, b, [0.5])[0],
+        "cross-fade": lambda a, b: next(crossfade(a, b, [0.5])),
         "Farneback, plain warp": partial(plain_warp, farneback),
         "DIS, plain warp": partial(plain_warp, lambda a, b: dis.calc(a, b, None)),
         **ours,
@@ -150,7 +150,7 @@ def speed(rounds: int) -> None:
     four = {}
     for q in QUALITIES:
         start = time.perf_counter()
-        by_flow(q)(a, b, [0.25, 0.5, 0.75])
+        list(by_flow(q)(a, b, [0.25, 0.5, 0.75]))
         four[f"ours, {q}"] = f" / {4 / (time.perf_counter() - start):7.1f}"
     for name, seconds in best.items():
         print(

@@ -27,13 +27,13 @@ video_wan2_2_14B_fun_inpaint-1 video_wan2_2_14B_t2v-1 video_wan2_2_5B_ti2v-1 vid
 
 
 def texture(seed: int, *, grain: int = 8, contrast: float = 1.0) -> Tensor:
-    """1 3 2H 2W in [0, 1]: noise of several sizes, coarse ones strongest"""
+    """1 3 2H 2W in [0, 1]: noise of cells from 8 grains down to a quarter, coarse ones strongest"""
     g = torch.Generator().manual_seed(seed)
     x = torch.zeros(1, 3, 2 * H, 2 * W)
-    for octave in range(4):
+    for octave in range(6):
         cell = max(1, grain * 8 >> octave)
         noise = torch.rand(1, 3, 2 * H // cell + 2, 2 * W // cell + 2, generator=g) - 0.5
-        x += F.interpolate(noise, size=x.shape[-2:], mode="bicubic") * 0.5**octave
+        x += F.interpolate(noise, size=x.shape[-2:], mode="bicubic") * 0.7**octave
     return (0.5 + 0.6 * contrast * x).clamp(0, 1)
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import comfy.model_management
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...svd_core.interpolation.between import Between, crossfade
+from ...svd_core.interpolation.between import Between
 
 
 def device() -> torch.device:
@@ -19,21 +19,19 @@ def device() -> torch.device:
 def by_model(patcher) -> Between:
     """INTERP_MODEL -> Between; the model sees RGB, further channels are cross-faded."""
 
-    def between(a: Tensor, b: Tensor, times: Sequence[float]) -> list[Tensor]:
+    def between(a: Tensor, b: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
         dtype, model = patcher.model_dtype(), patcher.model
         c, H, W = a.shape[1:]
-        needed = model.memory_used_forward((len(times), H, W, 3), dtype)
+        needed = model.memory_used_forward((1, H, W, 3), dtype)
         comfy.model_management.load_models_gpu([patcher], memory_required=needed)
         img0, img1 = (padded(rgb(x), model).to(patcher.load_device, dtype) for x in (a, b))
         cache = {"img0": model.extract_features(img0), "img1": model.extract_features(img1)}
         shape = (1, 1, *img0.shape[-2:])
-        mixed = crossfade(a, b, times)
-        made = []
-        for t, plain in zip(times, mixed):
+        for t in times:
+            plain = torch.lerp(a, b, t)
             timestep = torch.full(shape, t, device=img0.device, dtype=dtype)
             colour = model(img0, img1, timestep=timestep, cache=cache)[..., :H, :W].to(plain)
-            made.append(torch.cat((colour, plain[:, 3:]), 1) if c >= 3 else luminance(colour, plain))
-        return made
+            yield torch.cat((colour, plain[:, 3:]), 1) if c >= 3 else luminance(colour, plain)
 
     return between
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ WINDOW = gaussian(4.0)  # over which the mix is judged
 DOUBT = 0.3  # how much a disagreement of the moved frames counts against one of the unmoved
 NOISE = 1e-5  # squared difference below which two mixes count as equal
 
-Between = Callable[[Tensor, Tensor, Sequence[float]], list[Tensor]]
+Between = Callable[[Tensor, Tensor, Sequence[float]], Iterable[Tensor]]
 
 
-def crossfade(a: Tensor, b: Tensor, times: Sequence[float]) -> list[Tensor]:
+def crossfade(a: Tensor, b: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
     """Plain mixing: 1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each"""
-    return [torch.lerp(a, b, t) for t in times]
+    return (torch.lerp(a, b, t) for t in times)
 
 
 def by_flow(quality: str = "balanced") -> Between:
@@ -32,11 +32,12 @@ def by_flow(quality: str = "balanced") -> Between:
     return lambda a, b, times: moved(a, b, times, quality=QUALITIES[quality])
 
 
-def moved(a: Tensor, b: Tensor, times: Sequence[float], *, quality: Quality) -> list[Tensor]:
-    """1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each; the flow is computed once"""
+def moved(a: Tensor, b: Tensor, times: Sequence[float], *, quality: Quality) -> Iterator[Tensor]:
+    """1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each; the flow is computed once, each frame when asked for"""
     flow = bidirectional(a, b, quality=quality)
     weight = trust(torch.cat((a, b)), flow)
-    return [mix(a, b, along(flow, weight, t), t) for t in times]
+    for t in times:
+        yield mix(a, b, (along(flow, weight, t), flow[:1], -flow[1:]), t)
 
 
 def trust(frames: Tensor, flow: Tensor) -> Tensor:
@@ -53,10 +54,12 @@ def along(flow: Tensor, weight: Tensor, t: float) -> Tensor:
     return fill(splat(flow * sign, flow * share, weight).sum(0, keepdim=True))
 
 
-def mix(a: Tensor, b: Tensor, flow: Tensor, t: float) -> Tensor:
-    """Carry both frames to time t; where they disagree more than unmoved, fade towards the cross-fade."""
-    from_a, from_b = warp(a, -t * flow, "bicubic"), warp(b, (1 - t) * flow, "bicubic")
-    moved_error = smooth((from_a - from_b).square().mean(1, keepdim=True), WINDOW) + NOISE
-    still_error = smooth((a - b).square().mean(1, keepdim=True), WINDOW) + NOISE
-    share = still_error / (still_error + DOUBT * moved_error)
-    return torch.lerp(torch.lerp(a, b, t), torch.lerp(from_a, from_b, t), share)
+def mix(a: Tensor, b: Tensor, motions: Sequence[Tensor], t: float) -> Tensor:
+    """Both frames carried to time t along each motion and not at all; where they agree best counts most."""
+    total, made = torch.zeros_like(a[:, :1]), torch.zeros_like(a)
+    carried = [(warp(a, -t * v, "bicubic"), warp(b, (1 - t) * v, "bicubic"), DOUBT) for v in motions]
+    for from_a, from_b, doubt in [(a, b, 1.0), *carried]:
+        error = smooth((from_a - from_b).square().mean(1, keepdim=True), WINDOW) + NOISE
+        weight = 1 / (doubt * error)
+        total, made = total + weight, made + weight * torch.lerp(from_a, from_b, t)
+    return made / total

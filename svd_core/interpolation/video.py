@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ def pair(
     between: Between,
     cut_threshold: float | None,
     device: torch.device | str | None,
-) -> list[Tensor]:
+) -> Iterable[Tensor]:
     """Frames between frame i and the next: one 1 c H W for each of `times`, of the dtype of `frames`"""
     a, b = (frames[k : k + 1].to(device=device, dtype=torch.float32) for k in (i, i + 1))
     if cut_threshold is not None and is_cut(a, b, threshold=cut_threshold):
@@ -64,7 +64,7 @@ def pair(
     if is_still(a, b):
         between = crossfade
     low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
-    return [x.clamp(low, high).to(frames) for x in between(a, b, times)]
+    return (x.clamp(low, high).to(frames) for x in between(a, b, times))
 
 
 def check(frames: Tensor) -> None:
