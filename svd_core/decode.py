@@ -22,8 +22,7 @@ from .vae_layers import Upsample, VideoResBlock
 
 GIB = 2**30
 TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
-SPATIAL = 7.5  # tensors alive in the spatial layers, in full-resolution activations of one frame (measured)
-SLAB = 5.0  # tensors alive while a slab is mixed, in slabs (measured)
+WORK = 7.5  # activations of one full-size frame beyond the clip: 5 live tensors, the rest is room for kernels
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +31,6 @@ log = logging.getLogger(__name__)
 class Plan:
     """How a clip is decoded; nothing here changes pixels beyond rounding."""
 
-    rows: int  # full-resolution rows in one slab
     keep: bool  # keep the first temporal convolution of the largest level for the clip, or compute it twice
     offload: bool  # frames that wait leave the device
     peak: int  # estimated bytes on the device
@@ -47,11 +45,10 @@ def plan(config: VAEConfig, t: int, h: int, w: int, *, itemsize: int, memory: in
     scale = 2 ** (len(config.ch_mult) - 1)
     H, W = scale * h, scale * w
     frame = config.ch * config.ch_mult[0] * H * W * itemsize
-    rows = max(1, H // t)
-    work = int(max(SPATIAL, SLAB * t * rows / H) * frame)
-    options = [Plan(rows, True, False, 2 * t * frame + work), Plan(rows, False, False, t * frame + work)]
+    work = int(WORK * frame)
+    options = [Plan(True, False, 2 * t * frame + work), Plan(False, False, t * frame + work)]
     if can_offload:
-        options.append(Plan(rows, False, True, work))
+        options.append(Plan(False, True, work))
     tier = max((m for m in TIERS if m <= memory), default=0)
     for option in options:
         if option.peak <= tier:
@@ -80,7 +77,7 @@ def decode(
     chosen = plan(vae.config, t, h, w, itemsize=z.element_size(), memory=limit, can_offload=z.device.type != "cpu")
     if memory is None:
         chosen = replace(chosen, keep=False)
-    steps = Steps(n // t * _count(vae, t, h, chosen), on_step)
+    steps = Steps(n // t * _count(vae, t, h), on_step)
     return torch.cat([_decode_clip(vae, clip, chosen, steps) for clip in z.split(t)])
 
 
@@ -105,9 +102,10 @@ class Stage:
     scale: int  # resolution of the result, in latents
     batch: int  # frames that together are no larger than one of the full resolution
 
-    def slabs(self, h: int, full: int, rows: int) -> list[slice]:
-        """Cuts of the height h · scale that hold as much as `rows` rows at the scale `full`."""
-        H, step = h * self.scale, max(1, rows * self.scale // full)
+    def slabs(self, t: int, h: int) -> list[slice]:
+        """Cuts of the height h · scale that hold, for t frames, as much as one frame of the full resolution."""
+        H = h * self.scale
+        step = max(1, H * self.batch // t)
         return [slice(y, min(y + step, H)) for y in range(0, H, step)]
 
 
@@ -126,10 +124,8 @@ def stages(vae: VAE) -> list[Stage]:
     return [*result, Stage(layers, None, scale, 1)]
 
 
-def _count(vae: VAE, t: int, h: int, chosen: Plan) -> int:
-    cut = stages(vae)
-    frames = sum(-(-t // stage.batch) for stage in cut)
-    return frames + sum(2 * len(stage.slabs(h, cut[-1].scale, chosen.rows)) for stage in cut if stage.block is not None)
+def _count(vae: VAE, t: int, h: int) -> int:
+    return sum(-(-t // s.batch) + (0 if s.block is None else 2 * len(s.slabs(t, h))) for s in stages(vae))
 
 
 def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
@@ -141,13 +137,14 @@ def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
         statistics = []
         for i in range(0, len(frames), stage.batch):
             group = slice(i, i + stage.batch)
-            x = _finite(stage.layers, torch.cat(frames[group]).to(z.device))
+            x = _finite(stage.layers, _take(frames, group).to(z.device))
             if stage.block is not None:
                 statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
             frames[group] = x.to(store).split(1)
+            del x
             steps.done()
         if stage.block is not None:
-            slabs = stage.slabs(z.shape[2], full, chosen.rows)
+            slabs = stage.slabs(len(frames), z.shape[2])
             keep = chosen.keep or (stage.scale < full and not chosen.offload)  # small levels fit beside the floor
             _mix(frames, stage.block, statistics, slabs, keep=keep, device=z.device, steps=steps)
     x = torch.cat([f.to(z.device) for f in frames])
@@ -166,23 +163,23 @@ def _mix(
     into = [_Normalize(norm1, *_merge(statistics, [1] * len(frames))), silu, conv1]
 
     def inner(slab: slice) -> Tensor:
-        x = torch.cat([f[:, :, slab].to(device) for f in frames])
-        return _finite(into, to_time(x, len(frames)))
+        return _finite(into, to_time(torch.cat([f[:, :, slab].to(device) for f in frames]), len(frames)))
 
     kept, statistics = [], []
     for slab in slabs:
         u = inner(slab)
         statistics.append(moments(u, norm2.num_groups))
         kept.append(u if keep else None)
+        del u
         steps.done()
 
     out = [_Normalize(norm2, *_merge(statistics, [s.stop - s.start for s in slabs])), silu, conv2]
     for i, slab in enumerate(slabs):
-        u, kept[i] = kept[i] if keep else inner(slab), None
-        r = to_frames(_finite(out, u), slab.stop - slab.start)
+        r = to_frames(_finite(out, _take(kept, slice(i, i + 1)) if keep else inner(slab)), slab.stop - slab.start)
         r = r.mul_(block.alpha(r))
         for f, part in zip(frames, r.split(1)):
             f[:, :, slab] += part.to(f)
+        del r, part
         steps.done()
 
 
@@ -204,10 +201,21 @@ def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[
     return merge_moments(mean, variance, count, dim=0)
 
 
+def _take(frames: list, group: slice) -> Tensor:
+    """The frames of a group as one tensor, removed from the list so that they are freed once used."""
+    taken = frames[group]
+    frames[group] = [None] * len(taken)
+    return taken[0] if len(taken) == 1 else torch.cat(taken)
+
+
 def _finite(layers: list[nn.Module], x: Tensor) -> Tensor:
     """Apply layers; where the result overflows in half precision, say so and apply them again in float32."""
+    if x.dtype not in (torch.float16, torch.bfloat16):
+        for layer in layers:  # each input is freed before the next layer runs
+            x = _call(layer, x)
+        return x
     y = _apply(layers, x)
-    if y.dtype == torch.float32 or y.sum(dtype=torch.float32).isfinite():
+    if y.sum(dtype=torch.float32).isfinite():
         return y
     names = " + ".join(type(m).__name__ for m in layers)
     log.warning("%s overflowed in %s at %s; repeated in float32", names, y.dtype, tuple(y.shape))

@@ -25,8 +25,10 @@ class ResBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """n c_in h w -> n c_out h w"""
-        h = self.conv1(self.silu(self.norm1(x)))
-        h = self.conv2(self.silu(self.norm2(h)))
+        h = self.silu(self.norm1(x))
+        h = self.conv1(h)
+        h = self.silu(self.norm2(h))  # one name, so that nothing outlives its use
+        h = self.conv2(h)
         return h.add_(x if self.nin_shortcut is None else self.nin_shortcut(x))
 
 
