@@ -15,6 +15,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from torch import Tensor
 
+from ...svd_core import ops as core_ops
 from ...svd_core.presets import METADATA, to_tensor
 from ...svd_core.unet import UNetConfig, VideoUNet
 from . import ops
@@ -143,17 +144,24 @@ def unet_keys(config: UNetConfig) -> dict:
 
 
 def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
-    """A ModelPatcher holding the checkpoint's U-Net; `dtype` of the weights, None = the host's choice."""
+    """A ModelPatcher holding the checkpoint's U-Net; `dtype` of the weights, None = the host's choice.
+
+    On a CPU the host knows float32 alone; one that multiplies bfloat16 in hardware takes that instead.
+    """
     mm, unet = comfy.model_management, checkpoint.unet_config
     config_class, model_class = CLASSES[unet.adm_in_channels]
     config = config_class(unet_keys(unet))
     config.unet_config["num_head_channels"] = unet.head_dim
     parameters = sum(w.numel() for w in checkpoint.unet.values())
     device, supported = mm.get_torch_device(), list(config.supported_inference_dtypes)
+    quick = device.type == "cpu" and core_ops.runs_bfloat16()
+    if dtype is None and quick:
+        dtype = torch.bfloat16
     if dtype is None:
         stored = comfy.utils.weight_dtype(checkpoint.unet)
         dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=supported, weight_dtype=stored)
-    config.set_inference_dtype(dtype, mm.unet_manual_cast(dtype, device, supported))
+    native = quick and dtype == torch.bfloat16
+    config.set_inference_dtype(dtype, None if native else mm.unet_manual_cast(dtype, device, supported))
     if checkpoint.hints.latent_rgb_factors:
         config.latent_format.latent_rgb_factors = checkpoint.hints.latent_rgb_factors
     initial = mm.unet_inital_load_device(parameters, dtype)

@@ -48,7 +48,7 @@ def make(host):
 def load(host, make):
     """load(name, **options) -> Trio of our loader."""
 
-    def run(name, weight_dtype="default", **options):
+    def run(name, weight_dtype="fp32", **options):
         return Trio(
             *host.run("PureSVDLoadCheckpoint", ckpt_name=make(name, **options), weight_dtype=weight_dtype)
         )

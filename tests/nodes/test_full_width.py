@@ -41,7 +41,7 @@ def native_video(host, checkpoint, photo):
 
 
 def our_video(host, checkpoint, photo):
-    model, clip_vision, vae = host.run("PureSVDLoadCheckpoint", ckpt_name=checkpoint, weight_dtype="default")
+    model, clip_vision, vae = host.run("PureSVDLoadCheckpoint", ckpt_name=checkpoint, weight_dtype="fp32")
     given = dict(image=photo, frames=3, seed=0, fit="crop", compatibility="native", **SIZE)
     described = host.run("PureSVDImageToVideo", clip_vision=clip_vision, vae=vae, **given)
     positive, negative, latent = (items[0] for items in described)

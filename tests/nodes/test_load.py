@@ -31,7 +31,7 @@ def test_parts_may_come_from_separate_files_and_whole_checkpoints(host, make, ou
     names = host.pack("nodes.files").parts("diffusion_models")
     assert names.index(name) < names.index(whole)
     model, clip, vae = host.run(
-        "PureSVDLoadParts", unet_name=name, vae_name=whole, clip_name=whole, weight_dtype="default"
+        "PureSVDLoadParts", unet_name=name, vae_name=whole, clip_name=whole, weight_dtype="fp32"
     )
     assert vae.preset.name == "animatelcm_svd_xt"
     mine, theirs = (unet.model.diffusion_model.state_dict() for unet in (model, ours.model))
@@ -50,14 +50,30 @@ def test_parts_may_come_from_separate_files_and_whole_checkpoints(host, make, ou
         ("fp8_e4m3fn", torch.float8_e4m3fn),
     ],
 )
-def test_weight_formats_are_kept_and_cast_at_use(load, photo, describe, video, error, choice, dtype):
+def test_weight_formats_are_kept_and_cast_at_use(
+    load, photo, describe, video, error, monkeypatch, host, choice, dtype
+):
+    monkeypatch.setattr(host.pack("svd_core.ops"), "runs_bfloat16", lambda: False)
     trio = load("half.safetensors", choice, dtype=torch.float16)
     assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {dtype}
-    assert trio.model.model.get_dtype_inference() == torch.float32  # a CPU computes in float32
+    assert trio.model.model.get_dtype_inference() == torch.float32  # as an ordinary CPU computes
     conditioning = [item[0] for item in describe(trio, photo)]
     exact = load("half.safetensors", dtype=torch.float16)
     found, wanted = (video(t, photo, conditioning=conditioning, steps=1) for t in (trio, exact))
     assert error(found, wanted) < (0.3 if choice.startswith("fp8") else 0.05)
+
+
+def test_default_is_bfloat16_where_the_processor_multiplies_it(
+    load, photo, describe, video, error, monkeypatch, host
+):
+    monkeypatch.setattr(host.pack("svd_core.ops"), "runs_bfloat16", lambda: True)
+    trio = load("half.safetensors", "default", dtype=torch.float16)
+    assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {torch.bfloat16}
+    assert trio.model.model.get_dtype_inference() == torch.bfloat16
+    conditioning = [item[0] for item in describe(trio, photo)]
+    exact = load("half.safetensors", dtype=torch.float16)
+    found, wanted = (video(t, photo, conditioning=conditioning, steps=1) for t in (trio, exact))
+    assert error(found, wanted) < 0.05  # 8 bits a rounding, one network call
 
 
 def test_embedded_and_diffusers_names_are_listed_around_the_files(host, make, monkeypatch, tmp_path):
