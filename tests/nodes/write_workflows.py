@@ -22,13 +22,13 @@ MODELS = {
     "sd_xl_base_1.0.safetensors": f"{HUB}/stable-diffusion-xl-base-1.0",
 }
 CHOOSE = "Choose a photo, press Run. "
+GUIDANCE = "The embedded checkpoint needs no guidance; svd wants up to 2.5, svd_xt up to 3."
 GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
     "image_to_video": (
         "Image to Video",
         CHOOSE + "It runs with the small embedded checkpoint; for full quality put svd.safetensors or "
-        "svd_xt.safetensors into models/checkpoints and choose it in Load Video Checkpoint. Width, height, "
-        "frames and "
-        "fps of 0 follow the checkpoint.",
+        "svd_xt.safetensors into models/checkpoints and choose it in Load Video Checkpoint. Width, height, frames "
+        "and fps of 0 follow the checkpoint. " + GUIDANCE,
     ),
     "image_to_video_svd_14_frames": (
         "Image to Video, svd, 14 frames",
@@ -40,17 +40,20 @@ GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
     ),
     "image_to_video_smooth": (
         "Image to Video, smooth",
-        CHOOSE + "Interpolate Video raises the frame rate fourfold after decoding, without any model file.",
+        CHOOSE + "Interpolate Video raises the frame rate fourfold after decoding, without any model file. "
+        + GUIDANCE,
     ),
     "image_to_video_native_sampler": (
         "Image to Video with Native Sampler",
         CHOOSE
-        + "Loading and conditioning are PureSVD's, guidance, sampling and decoding ComfyUI's own nodes.",
+        + "Loading and conditioning are PureSVD's, guidance, sampling and decoding ComfyUI's own nodes. "
+        + GUIDANCE,
     ),
     "image_to_video_custom_sampler": (
         "Image to Video with Custom Sampler",
         CHOOSE
-        + "Guidance and noise levels as nodes of their own: ten Align Your Steps levels, any native sampler.",
+        + "Guidance and noise levels as nodes of their own: ten Align Your Steps levels, any native sampler. "
+        + GUIDANCE,
     ),
     "text_to_image_to_video": (
         "Text to Image to Video",
