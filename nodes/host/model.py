@@ -66,8 +66,8 @@ class HostUNet(VideoUNet):
 class _PureModel:
     """What our model classes add to the host's: our network, its memory, checks, and metadata that survives a save."""
 
-    # Tensors alive at the peak, in units of one full-size feature map n h w model_channels: 29 counted, the rest
-    # is room for the kernels.
+    # Peak of a pass in units of one full-size feature map n h w model_channels: 30 measured on a CPU in float32,
+    # guided, 14 frames of 24 x 40 latents; the rest is room for the kernels.
     ACTIVATION = 40.0
 
     def __init__(self, model_config, unet: UNetConfig, hints: str, device=None):
