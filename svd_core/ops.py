@@ -23,9 +23,10 @@ def runs_bfloat16() -> bool:
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """... c_in -> ... c_out. In float32 on a CPU a 1x1 convolution: oneDNN beats the BLAS product about twofold."""
+    """... c_in -> ... c_out. On a CPU a 1x1 convolution: oneDNN is about 2 times (bfloat16: 1.2) faster than BLAS."""
     rows = x.shape[:-1].numel()
-    if x.device.type != "cpu" or x.dtype != torch.float32 or rows < ROWS or torch.is_autocast_enabled("cpu"):
+    quick = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and rows >= ROWS
+    if not quick or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     batch = 16 if rows % 16 == 0 else 1  # from 16 on, oneDNN also serves a single thread
     image = x.reshape(batch, rows // batch, 1, x.shape[-1]).permute(0, 3, 1, 2)

@@ -1,4 +1,4 @@
-"""The host's layer classes, with the core's faster route where a layer is plain float32 on a CPU."""
+"""The host's layer classes, with the core's faster route where a layer is plain on a CPU."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _plain(layer: torch.nn.Module, x: torch.Tensor) -> bool:
         x.device.type == "cpu"
         and weight is not None
         and weight.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
+        and x.dtype == weight.dtype
         and not (layer.weight_function or layer.bias_function)
     )
 
