@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -73,19 +72,11 @@ def _peak_here(case: str, size: Size, dtype: torch.dtype, device: str, peer: str
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    before = _resident()
+    before = _status("VmRSS:")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as reset:
         reset.write("5")  # forget the high-water mark of building the model
     run()
-    return _high_water() - before
-
-
-def _resident() -> int:
-    return _status("VmRSS:")
-
-
-def _high_water() -> int:
-    return _status("VmHWM:") if sys.platform == "linux" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return _status("VmHWM:") - before
 
 
 def _status(field: str) -> int:

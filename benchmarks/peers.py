@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 import torch
 
-from svd_core import guidance, layouts
-from svd_core.conditioning import Conditioning, embed
+from svd_core import layouts
+from svd_core.conditioning import embed
 from svd_core.decode import decode
 from svd_core.unet import UNetConfig, VideoUNet
 from svd_core.vae import VAE, VAEConfig
@@ -76,7 +76,7 @@ def unet_config(size: Size) -> UNetConfig:
     return UNetConfig(size.model_channels, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768)
 
 
-def _diffusers_unet(ours: VideoUNet, dtype: torch.dtype) -> torch.nn.Module:
+def _diffusers_unet(ours: VideoUNet) -> torch.nn.Module:
     diffusers = importlib.import_module("diffusers")
     c = ours.config
     widths = tuple(c.model_channels * m for m in c.channel_mult)
@@ -135,22 +135,10 @@ def _steps(size: Size, dtype: torch.dtype, device: str, peers: list[str], videos
         theirs = _native_unet(ours, dtype)
         cases["native"] = lambda: theirs(x, c_noise, rows, y, num_video_frames=size.t, transformer_options={})
     if "diffusers" in peers:
-        model = _diffusers_unet(ours, dtype)
+        model = _diffusers_unet(ours)
         clips = x.unflatten(0, (videos, size.t))
         cases["diffusers"] = lambda: model(clips, c_noise[0], context, ids.to(dtype)).sample.flatten(0, 1)
     return cases
-
-
-def guided_denoise(size: Size, dtype: torch.dtype, *, batched: bool) -> Callable[[], torch.Tensor]:
-    """One guided evaluation of D, cond and uncond in one batch or one after the other (ours only)."""
-    unet = seeded(VideoUNet(unet_config(size)), dtype)
-    g = torch.Generator().manual_seed(1)
-    cond = Conditioning(
-        torch.randn(1, 1, 1024, generator=g), torch.randn(1, 4, size.h, size.w, generator=g), embed(torch.tensor([IDS]))
-    )
-    x = torch.randn(size.t, 4, size.h, size.w, generator=g)
-    denoise = guidance.guided(unet, cond, guidance.linear(1.0, 2.5, size.t), batched=batched)
-    return lambda: denoise(x, torch.tensor(5.0))
 
 
 # Autoencoder
