@@ -6,6 +6,7 @@ from . import interpolate, postprocess
 from .condition import PureSVDImageToVideo
 from .decode import PureSVDDecode
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
+from .manifest import PureSVDManifest
 from .sample import PureSVDGuider, PureSVDSample, PureSVDSigmas
 
 NODES = [
@@ -16,6 +17,7 @@ NODES = [
     PureSVDGuider,
     PureSVDSample,
     PureSVDDecode,
+    PureSVDManifest,
     *interpolate.NODES,
     *postprocess.NODES,
 ]

@@ -11,19 +11,24 @@ from torch import Tensor
 GRID = 8  # pixels a latent position covers
 
 
-def pixels(image: Tensor) -> Tensor:
-    """IMAGE b H W c, any c of 1 to 4 -> b 3 H W in [-1, 1], float32; alpha is dropped as the reference does."""
+def check_image(image: Tensor) -> None:
+    """IMAGE b H W c: numbers, none of them missing."""
     if not isinstance(image, Tensor) or image.ndim != 4 or 0 in image.shape:
         found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(
             f"the image has shape {found}; wire in an IMAGE of shape (images, height, width, channels)"
         )
+    if not all(torch.isfinite(row).all() for row in image):  # row by row: a clip can be large
+        raise ValueError("the image holds NaN or infinite values; check the node that made it")
+
+
+def pixels(image: Tensor) -> Tensor:
+    """IMAGE b H W c, any c of 1 to 4 -> b 3 H W in [-1, 1], float32; alpha is dropped as the reference does."""
+    check_image(image)
     c = image.shape[-1]
     if c > 4:
         raise ValueError(f"the image has {c} channels; 1 (grey), 2 (grey + alpha), 3 (RGB) or 4 (RGBA) work")
     x = image.float()
-    if not torch.isfinite(x).all():
-        raise ValueError("the image holds NaN or infinite values; check the node that made it")
     low, high = float(x.min()), float(x.max())
     if low < -1 or high > 2:  # resampling overshoots a little; 255 or 65535 is another scale
         raise ValueError(
@@ -103,6 +108,8 @@ def latent(samples: dict) -> Tensor:
             f"the latent has shape {tuple(z.shape)}; a Stable Video Diffusion latent is (frames, 4, height "
             f"/ 8, width / 8)"
         )
+    if not torch.isfinite(z).all():
+        raise ValueError("the latent holds NaN or infinite values; check the node that made it")
     return z
 
 

@@ -20,7 +20,7 @@ def checkpoints() -> list[str]:
     """Names for the checkpoint widget, never empty."""
     found = [EMBEDDED] if EMBEDDED_FILE.is_file() else []
     found += folder_paths.get_filename_list("checkpoints")
-    found += [DIFFUSERS + name for name in sorted(_diffusers_folders())]
+    found += [DIFFUSERS + name for name in sorted(diffusers_folders())]
     return found or [NOTHING]
 
 
@@ -29,7 +29,7 @@ def checkpoint_path(name: str) -> str:
     if name == EMBEDDED and EMBEDDED_FILE.is_file():
         return str(EMBEDDED_FILE)
     if name.startswith(DIFFUSERS):
-        folder = _diffusers_folders().get(name[len(DIFFUSERS) :])
+        folder = diffusers_folders().get(name[len(DIFFUSERS) :])
         if folder:
             return folder
     elif name != NOTHING:
@@ -56,14 +56,19 @@ def part_path(folder: str, name: str) -> str:
 
 def stamp(path: str) -> str:
     """Changes when the file or a file of the folder does."""
-    entry = Path(path)
-    files = (
-        [entry] if entry.is_file() else sorted(entry.rglob("*.safetensors")) + sorted(entry.rglob("*.json"))
+    return ";".join(
+        f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in members(Path(path))
     )
-    return ";".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
 
 
-def _diffusers_folders() -> dict[str, str]:
+def members(entry: Path) -> list[Path]:
+    """The file itself, or the files of a diffusers folder that say what it is."""
+    if entry.is_file():
+        return [entry]
+    return sorted(entry.rglob("*.safetensors")) + sorted(entry.rglob("*.json"))
+
+
+def diffusers_folders() -> dict[str, str]:
     """Relative name -> folder, for every folder with a model_index.json up to DEPTH below models/diffusers."""
     found: dict[str, str] = {}
     for root in folder_paths.get_folder_paths("diffusers"):

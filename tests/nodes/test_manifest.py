@@ -1,0 +1,130 @@
+"""The manifest: what it names, what it hashes and when, and where it is written."""
+
+import hashlib
+import json
+import os
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+CLIP = torch.linspace(0, 1, 2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
+
+
+@pytest.fixture(scope="module")
+def manifest(host):
+    return host.pack("nodes.manifest")
+
+
+@pytest.fixture
+def write(host, manifest):
+    """write(prompt, node id, images) -> outputs of the node and the manifest that it wrote"""
+
+    def run(prompt, node_id="end", images=CLIP, prefix="clip", model=None):
+        import comfy_api.latest
+
+        hidden = comfy_api.latest.io.Hidden
+        held = {"hidden_inputs": {hidden.prompt: prompt, hidden.unique_id: node_id}}
+        node = manifest.PureSVDManifest.PREPARE_CLASS_CLONE(held)
+        out = node.execute(images=images, filename_prefix=prefix, model=model)
+        (file,) = out.ui["files"]
+        path = host.base / "output" / file["subfolder"] / file["filename"]
+        return out, json.loads(path.read_text(encoding="utf-8"))
+
+    return run
+
+
+def node(kind, **inputs):
+    return {"class_type": kind, "inputs": inputs, "_meta": {"title": kind}}
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_only_what_leads_to_the_node_is_written_down(write):
+    prompt = {
+        "a": node("LoadImage", image="none.png"),
+        "b": node("Unrelated", seed=3),
+        "end": node("PureSVDManifest", images=["a", 0]),
+        "later": node("SaveVideo", video=["end", 0], noise_seed=4),
+    }
+    _, found = write(prompt)
+    assert list(found["graph"]) == ["a", "end"]
+    assert found["graph"]["a"] == {"class_type": "LoadImage", "inputs": {"image": "none.png"}}
+    assert found["seeds"] == {}
+
+
+def test_clip_is_passed_on_and_the_text_is_the_files(write):
+    out, found = write({})
+    assert out.args[0] is CLIP
+    assert json.loads(out.args[1]) == found
+    assert found["frames"] == {"shape": [2, 4, 6, 3], "sha256": hashlib.sha256(CLIP.numpy().tobytes()).hexdigest()}
+
+
+def test_frames_are_hashed_by_their_values_alone(write):
+    wide = torch.zeros(2, 4, 6, 6)[..., :3].copy_(CLIP)
+    assert write({}, images=wide)[1]["frames"] == write({})[1]["frames"]
+    assert write({}, images=CLIP.double())[1]["frames"] == write({})[1]["frames"]
+    assert write({}, images=CLIP.flip(0))[1]["frames"] != write({})[1]["frames"]
+
+
+def test_every_kind_of_weights_and_input_is_hashed(host, make, write):
+    whole, folder = make("hashed.safetensors"), make("hashed", kind="diffusers")
+    models = host.base / "models"
+    (host.base / "input" / "hashed.png").write_bytes(b"photo")
+    prompt = {
+        "load": node("PureSVDLoadCheckpoint", ckpt_name=whole, weight_dtype="fp32"),
+        "parts": node("PureSVDLoadParts", unet_name=f"checkpoints/{whole}", vae_name="gone.safetensors", link=["load", 0]),
+        "folder": node("PureSVDLoadCheckpoint", ckpt_name=folder, link=["parts", 0]),
+        "photo": node("LoadImage", image="hashed.png", link=["folder", 0]),
+        "end": node("PureSVDManifest", images=["photo", 0], seed=7),
+    }
+    _, found = write(prompt)
+    files = [path for path in (models / folder).rglob("*") if path.suffix in (".safetensors", ".json")]
+    wanted = {f"diffusers/hashed/{path.relative_to(models / folder).as_posix()}": sha256(path) for path in files}
+    assert found["weights"] == wanted | {f"checkpoints/{whole}": sha256(models / "checkpoints" / whole)}
+    assert found["inputs"] == {"hashed.png": hashlib.sha256(b"photo").hexdigest()}
+    assert found["seeds"] == {"end.seed": 7}
+
+
+def test_file_is_read_again_only_when_its_size_or_time_changes(host, manifest, make):
+    path = host.base / "models" / "checkpoints" / make("once.safetensors")
+    first = manifest.hashes({"x": path})
+    reads = manifest.file_hash.cache_info().misses
+    assert manifest.hashes({"x": path}) == first
+    assert manifest.file_hash.cache_info().misses == reads
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    os.utime(path, (1, 1))
+    assert manifest.hashes({"x": path}) != first
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/passwd", "..", "", "a\0b", "x" * 9999])
+def test_files_outside_the_folders_are_not_looked_at(host, manifest, name):
+    (host.base / "secret.txt").write_text("secret")
+    assert manifest.input_files(name) == {}
+    assert manifest.weight_files(name) == {}
+
+
+@pytest.mark.parametrize("prefix", ["../outside", "/outside", "a/../../outside", "a\0b", "x" * 300])
+def test_places_outside_the_output_folder_are_refused(host, write, prefix):
+    with pytest.raises(ValueError, match="filename_prefix .* use "):
+        write({}, prefix=prefix)
+    assert not (host.base / "outside_00001_.json").exists()
+
+
+def test_number_format_is_that_of_the_wired_model(write, ours):
+    found = write({}, model=ours.model)[1]["machine"]
+    assert found["U-Net weights"] == found["U-Net arithmetic"] == "float32"
+    assert found["threads"] == torch.get_num_threads()
+
+
+def test_cancel_stops_the_hashing_of_a_big_file(host, manifest, tmp_path):
+    import comfy.model_management as mm
+
+    path = tmp_path / "big"
+    path.write_bytes(bytes(2 * manifest.BLOCK))
+    mm.interrupt_current_processing(True)
+    with pytest.raises(mm.InterruptProcessingException):
+        manifest.hashes({"big": path})
+    assert manifest.hashes({"big": path})["big"] == sha256(path), "half a hash must not be remembered"
