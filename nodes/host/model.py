@@ -20,6 +20,7 @@ from ...svd_core.presets import METADATA, to_tensor
 from ...svd_core.unet import UNetConfig, VideoUNet
 from . import ops
 from .hooks import HostHooks
+from .preview import show_whole_clip
 
 
 class HostUNet(VideoUNet):
@@ -164,6 +165,7 @@ def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
     config.set_inference_dtype(dtype, None if native else mm.unet_manual_cast(dtype, device, supported))
     if checkpoint.hints.latent_rgb_factors:
         config.latent_format.latent_rgb_factors = checkpoint.hints.latent_rgb_factors
+    show_whole_clip(config.latent_format)
     initial = mm.unet_inital_load_device(parameters, dtype)
     model = model_class(config, unet, checkpoint.hints_json(), device=initial)
     make = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
