@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ...svd_core.checkpoint import Checkpoint
 from ...svd_core.clip import MEAN, STD, CLIPVision
-from . import ops
+from . import finite, ops
 
 
 class PureClipVision:
@@ -21,6 +21,7 @@ class PureClipVision:
         mm, config = comfy.model_management, checkpoint.clip_config
         self.image_size = config.image_size
         self.image_mean, self.image_std, self.model_type = list(MEAN), list(STD), "clip_vision_model"
+        self.where = checkpoint.report.where
         self.load_device = mm.text_encoder_device()
         offload = mm.text_encoder_offload_device()
         self.dtype = mm.text_encoder_dtype(self.load_device)
@@ -42,7 +43,7 @@ class PureClipVision:
         """n 3 s s, normalised -> n e"""
         comfy.model_management.load_model_gpu(self.patcher)
         out = self.model(x.to(self.load_device, torch.float32))
-        return out.to(comfy.model_management.intermediate_device())
+        return finite.check(out, self.model, self.where).to(comfy.model_management.intermediate_device())
 
     def encode_image(self, image: Tensor, crop: bool = True, **kwargs):
         """IMAGE n H W c -> the host's Output: centre crop, resize and 8-bit rounding as its own tower does."""

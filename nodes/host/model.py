@@ -18,7 +18,7 @@ from torch import Tensor
 from ...svd_core import ops as core_ops
 from ...svd_core.presets import METADATA, to_tensor
 from ...svd_core.unet import UNetConfig, VideoUNet
-from . import ops
+from . import finite, ops
 from .hooks import HostHooks
 from .preview import show_whole_clip
 
@@ -77,6 +77,10 @@ class _PureModel:
         comfy.model_base.BaseModel.__init__(self, model_config, kind, device=device, unet_model=network)
         self.embedder = Timestep(256)
         self.hints = hints  # JSON: what the tensors cannot tell
+        self.where = "the model"  # the file, for messages
+
+    def apply_model(self, *args, **kwargs):
+        return finite.check(super().apply_model(*args, **kwargs), self.diffusion_model, self.where)
 
     def memory_required(self, input_shape, cond_shapes=None):
         """Bytes for one forward of input_shape n c h w, without the weights."""
@@ -168,6 +172,7 @@ def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
     show_whole_clip(config.latent_format)
     initial = mm.unet_inital_load_device(parameters, dtype)
     model = model_class(config, unet, checkpoint.hints_json(), device=initial)
+    model.where = checkpoint.report.where
     make = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = make(model, load_device=device, offload_device=mm.unet_offload_device())
     model.diffusion_model.load_state_dict(checkpoint.unet, strict=True, assign=patcher.is_dynamic())

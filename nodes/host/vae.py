@@ -17,7 +17,7 @@ from ...svd_core.checkpoint import Checkpoint
 from ...svd_core.layouts import fold_quant_conv
 from ...svd_core.vae import VAE
 from .. import convert
-from . import ops
+from . import finite, ops
 from .progress import on_step
 
 FREE_SHARE = 0.8  # of the free memory; the rest is for the convolution kernels
@@ -50,7 +50,7 @@ class PureVAE(comfy.sd.VAE):
         finally:
             logging.getLogger().removeFilter(quiet)
         mm = comfy.model_management
-        self.preset = checkpoint.preset
+        self.preset, self.where = checkpoint.preset, checkpoint.report.where
         self.device, self.output_device = mm.vae_device(), mm.intermediate_device()
         self.vae_dtype = mm.vae_dtype(self.device, self.working_dtypes)
         offload = mm.vae_offload_device()
@@ -74,7 +74,7 @@ class PureVAE(comfy.sd.VAE):
             self.first_stage_model.encode(row.to(self.device, self.vae_dtype), native=False)
             for row in x.split(1)
         ]
-        return torch.cat(rows).to(self.output_device, torch.float32)
+        return self._checked(torch.cat(rows)).to(self.output_device, torch.float32)
 
     def decode_exact(self, z: Tensor, memory: int = 0) -> Tensor:
         """t 4 h w, unscaled -> t H W 3 in [0, 1]; `memory` in bytes bounds the activations, 0 = what is free."""
@@ -89,7 +89,7 @@ class PureVAE(comfy.sd.VAE):
         for attempts_left in range(RETRIES, -1, -1):
             try:
                 x = core_decode.decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=on_step())
-                return convert.image(x.float()).to(self.output_device, self._output_dtype())
+                return convert.image(self._checked(x).float()).to(self.output_device, self._output_dtype())
             except Exception as error:
                 if memory or not attempts_left or not _is_out_of_memory(error):
                     raise
@@ -109,6 +109,9 @@ class PureVAE(comfy.sd.VAE):
 
     def get_sd(self) -> dict[str, Tensor]:
         return host_layout(self.first_stage_model.state_dict())
+
+    def _checked(self, x: Tensor) -> Tensor:
+        return finite.check(x, self.first_stage_model, self.where)
 
     def _load(self, memory: float) -> None:
         comfy.model_management.load_models_gpu([self.patcher], memory_required=memory, force_full_load=True)
