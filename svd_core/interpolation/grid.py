@@ -8,13 +8,17 @@ from fractions import Fraction
 from itertools import groupby
 
 Rate = int | float | Fraction
+DENOMINATOR = 1001  # of the broadcast rates; three decimals need 1000
 
 
 def rate(name: str, value: Rate) -> Fraction:
-    """A positive rate as the decimal that was written: 23.976 is 2997/125, not its nearest binary number."""
+    """A positive rate as it was meant: 23.976 is 2997/125 and 23.976023976023978 is 24000/1001."""
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{name} is {value}; use a positive number")
-    exact = Fraction(str(value)) if isinstance(value, float) else Fraction(value)
+    exact = Fraction(value)
+    if isinstance(value, float):
+        simple = exact.limit_denominator(DENOMINATOR)
+        exact = simple if float(simple) == value else Fraction(str(value))
     if exact <= 0:
         raise ValueError(f"{name} is {value}; use a positive number")
     return exact

@@ -11,7 +11,7 @@ F = torch.nn.functional
 from svd_core.interpolation import by_flow, crossfade, interpolate  # noqa: E402
 from svd_core.interpolation.cuts import is_cut, likeness  # noqa: E402
 from svd_core.interpolation.flow import QUALITIES, bidirectional  # noqa: E402
-from svd_core.interpolation.grid import count  # noqa: E402
+from svd_core.interpolation.grid import count, rate  # noqa: E402
 
 
 def texture(H, W, seed=0, grain=6):
@@ -50,6 +50,16 @@ def swapped(a, b, times):
 def test_number_of_frames_is_exact(t, source, target):
     out = interpolate(torch.rand(t, 3, 4, 4), source_fps=source, target_fps=target, between=crossfade)
     assert len(out) == math.floor((t - 1) * Fraction(str(target)) / Fraction(str(source))) + 1
+
+
+def test_rates_are_what_was_meant():
+    assert rate("fps", 23.976) == Fraction(2997, 125)
+    assert rate("fps", 24000 / 1001) == Fraction(24000, 1001)  # as a video's own rate arrives
+    assert rate("fps", 0.001) == Fraction(1, 1000)
+    assert rate("fps", Fraction(1, 4000)) == Fraction(1, 4000)
+    x = torch.rand(4, 3, 4, 4)
+    out = interpolate(x, source_fps=30000 / 1001, target_fps=60000 / 1001, between=crossfade)
+    assert torch.equal(out[::2], x)
 
 
 def test_frames_on_the_grid_pass_bit_for_bit():
