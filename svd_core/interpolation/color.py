@@ -15,7 +15,7 @@ from .video import check
 from .warp import warp
 
 SIDE = 96  # pixels of the longer side on which brightness is compared
-SMALL = Quality(finest=0, rounds=1, iterations=8)
+SMALL = Quality(finest=0, rounds=1, iterations=8, coarsest=8)
 CLIPPED = 0.02  # distance from black and white within which a value says nothing about gain
 SCENE = 0.55  # likeness, brightness matched, under which two frames are taken for two scenes
 CONTRAST = 0.01  # deviation below which gain is not told from offset
@@ -39,7 +39,8 @@ def deflicker(
     """Take out brightness and colour flicker of periods up to `window` frames: t c H W in [0, 1] -> t c H W.
 
     The gain and offset of each channel are followed along the motion from frame to frame; what departs from
-    their smooth course is undone, with `strength` from 0 to 1. Fades slower than `window` stay.
+    their smooth course is undone, with `strength` from 0 to 1. Fades slower than `window` stay. Below about 24
+    pixels of height motion is hardly told from light, and less is removed.
     """
     check(frames)
     if not window >= 2:

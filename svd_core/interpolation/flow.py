@@ -21,7 +21,6 @@ LUMA = (0.299, 0.587, 0.114)
 EPSILON_DATA = 0.01  # rounds |residual| at zero; about the noise of a generated frame
 EPSILON_SMOOTH = 0.2  # the same for flow differences, in pixels
 LAMBDA = 0.04  # weight of smoothness
-COARSEST = 16  # pixels of the shorter side on the coarsest scale, at least
 PATCH = gaussian(1.5)  # window that judges proposals
 REACH = (1, 3, 9)  # pixels from which neighbours' flow is proposed
 LOCAL = gaussian(6.0)  # window of the local mean taken out of luma
@@ -32,6 +31,7 @@ class Quality:
     finest: int  # scale at which the solve stops: 0 full size, 1 half size
     rounds: int  # proposals and solve, times per scale
     iterations: int  # Jacobi steps of a solve
+    coarsest: int = 16  # pixels of the shorter side on the coarsest scale, at least
 
 
 QUALITIES = {"fast": Quality(1, 1, 8), "balanced": Quality(1, 3, 10), "best": Quality(0, 4, 12)}
@@ -53,7 +53,7 @@ def features(y: Tensor) -> Tensor:
 def bidirectional(a: Tensor, b: Tensor, *, quality: Quality) -> Tensor:
     """Flow a -> b and b -> a: 1 c H W, 1 c H W in [0, 1] -> 2 2 H W, x then y in pixels"""
     scales = [torch.cat((luma(a), luma(b)))]
-    while min(scales[-1].shape[-2:]) >= 2 * COARSEST:
+    while min(scales[-1].shape[-2:]) >= 2 * quality.coarsest:
         scales.append(halve(scales[-1]))
     v = scales[0].new_zeros(2, 2, *scales[-1].shape[-2:])
     for y in reversed(scales[min(quality.finest, len(scales) - 1) :]):

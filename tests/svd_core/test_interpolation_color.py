@@ -9,11 +9,10 @@ F = torch.nn.functional
 
 from svd_core.interpolation import deflicker, lock_color  # noqa: E402
 
-T, H, W = 12, 36, 64
+T = 12
 
 
-@pytest.fixture(scope="module")
-def clip():
+def filmed(H, W):
     """A pan with a block that moves against it."""
     g = torch.Generator().manual_seed(0)
     wide = F.interpolate(torch.rand(1, 3, 8, 20, generator=g), size=(H, W + 2 * T), mode="bicubic")[0]
@@ -21,9 +20,14 @@ def clip():
     frames = []
     for i in range(T):
         frame = wide[:, :, 2 * i : 2 * i + W].clone()
-        frame[:, 10:26, 8 + i : 24 + i] = torch.tensor([0.7, 0.3, 0.2]).view(3, 1, 1)
+        frame[:, H // 4 : 3 * H // 4 - 1, W // 8 + i : W // 8 + H // 2 + i] = torch.tensor([0.7, 0.3, 0.2]).view(3, 1, 1)
         frames.append(frame)
     return torch.stack(frames)
+
+
+@pytest.fixture(scope="module", params=[(36, 64), (24, 40)], ids=str)
+def clip(request):
+    return filmed(*request.param)
 
 
 def departure(x, clean):
