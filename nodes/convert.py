@@ -9,32 +9,40 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GRID = 8  # pixels a latent position covers
+BRIGHTEST = 1e4  # times white: room for high dynamic range, and for squares in float32
 
 
-def check_image(image: Tensor) -> None:
-    """IMAGE b H W c: numbers, none of them missing."""
-    if not isinstance(image, Tensor) or image.ndim != 4 or 0 in image.shape:
+def check_image(image: Tensor, *, lowest: float = -BRIGHTEST, highest: float = BRIGHTEST) -> Tensor:
+    """IMAGE b H W c: real numbers, none of them missing."""
+    if not isinstance(image, Tensor) or image.ndim != 4 or 0 in image.shape or image.is_complex():
         found = tuple(image.shape) if isinstance(image, Tensor) else type(image).__name__
         raise ValueError(
             f"the image has shape {found}; wire in an IMAGE of shape (images, height, width, channels)"
         )
-    if not all(torch.isfinite(row).all() for row in image):  # row by row: a clip can be large
-        raise ValueError("the image holds NaN or infinite values; check the node that made it")
+    low, high = check_numbers("image", image)
+    if low < lowest or high > highest:
+        raise ValueError(
+            f"image values reach from {low:g} to {high:g}; an IMAGE lies in 0..1, so divide by its white level"
+        )
+    return image
+
+
+def check_numbers(name: str, x: Tensor) -> tuple[float, float]:
+    """Lowest and highest value, all of them numbers; row by row, because a clip can be large."""
+    ends = [torch.aminmax(row.float()) for row in x]
+    low, high = float(torch.stack([end.min for end in ends]).min()), float(torch.stack([end.max for end in ends]).max())
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise ValueError(f"the {name} holds NaN or infinite values; check the node that made it")
+    return low, high
 
 
 def pixels(image: Tensor) -> Tensor:
     """IMAGE b H W c, any c of 1 to 4 -> b 3 H W in [-1, 1], float32; alpha is dropped as the reference does."""
-    check_image(image)
+    check_image(image, lowest=-1, highest=2)  # resampling overshoots a little; 255 or 65535 is another scale
     c = image.shape[-1]
     if c > 4:
-        raise ValueError(f"the image has {c} channels; 1 (grey), 2 (grey + alpha), 3 (RGB) or 4 (RGBA) work")
+        raise ValueError(f"the image has {c} channels; use 1 (grey), 2 (grey + alpha), 3 (RGB) or 4 (RGBA)")
     x = image.float()
-    low, high = float(x.min()), float(x.max())
-    if low < -1 or high > 2:  # resampling overshoots a little; 255 or 65535 is another scale
-        raise ValueError(
-            f"image values reach from {low:g} to {high:g}; an IMAGE lies in 0..1, so divide by its white "
-            f"level"
-        )
     rgb = x[..., :3] if c >= 3 else x[..., :1].expand(*x.shape[:-1], 3)
     return rgb.movedim(-1, 1) * 2 - 1
 
@@ -48,7 +56,7 @@ def check_finite(**values: float) -> None:
     """The host's range check lets NaN through."""
     for name, value in values.items():
         if not math.isfinite(value):
-            raise ValueError(f"{name} is {value}; it must be a finite number")
+            raise ValueError(f"{name} is {value}; use a finite number")
 
 
 def check_size(width: int, height: int) -> None:
@@ -103,14 +111,40 @@ def latent(samples: dict) -> Tensor:
         or z.ndim != 4
         or z.shape[1] != 4
         or 0 in z.shape
+        or not is_usual(z)
     ):
         raise ValueError(
-            f"the latent has shape {tuple(z.shape)}; a Stable Video Diffusion latent is (frames, 4, height "
-            f"/ 8, width / 8)"
+            f"the latent has shape {tuple(z.shape)}, {z.dtype}; use a Stable Video Diffusion latent, which is "
+            "(frames, 4, height / 8, width / 8) in float32"
         )
-    if not torch.isfinite(z).all():
-        raise ValueError("the latent holds NaN or infinite values; check the node that made it")
+    check_numbers("latent", z)
     return z
+
+
+def is_usual(x: Tensor) -> bool:
+    """A floating-point format that torch computes with."""
+    return x.is_floating_point() and x.element_size() > 1
+
+
+def conditioning(name: str, value: list) -> list:
+    """CONDITIONING, one or more of [context n l e, details] with an encoded photo b 4 h w, if any"""
+    good = isinstance(value, list) and value and all(_is_described(*entry) for entry in value)
+    if not good:
+        raise ValueError(
+            f"{name} is no conditioning for a video model; wire in {name} of Image to Video, or of ComfyUI's own "
+            "SVD_img2vid_Conditioning"
+        )
+    for context, details in value:
+        check_numbers(f"embedding in {name}", context)
+        if details.get("concat_latent_image") is not None:
+            check_numbers(f"photo in {name}", details["concat_latent_image"])
+    return value
+
+
+def _is_described(context: Tensor, details: dict) -> bool:
+    photo = details.get("concat_latent_image")
+    fits = photo is None or (photo.ndim == 4 and photo.shape[1] == 4 and 0 not in photo.shape and is_usual(photo))
+    return fits and isinstance(context, Tensor) and context.ndim == 3 and 0 not in context.shape and is_usual(context)
 
 
 def empty_latent(frames: int, width: int, height: int) -> dict:

@@ -36,7 +36,7 @@ def checkpoint_path(name: str) -> str:
         path = folder_paths.get_full_path("checkpoints", name)
         if path:
             return path
-    raise ValueError(f"no checkpoint {name!r}: {WHERE}, then press R in the editor to refresh the list")
+    raise ValueError(f"no checkpoint {name[:200]!r}: {WHERE}, then press R in the editor to refresh the list")
 
 
 def parts(folder: str) -> list[str]:
@@ -50,7 +50,7 @@ def part_path(folder: str, name: str) -> str:
     base, rest = ("checkpoints", name[len(CHECKPOINTS) :]) if name.startswith(CHECKPOINTS) else (folder, name)
     path = folder_paths.get_full_path(base, rest) if name != NOTHING else None
     if not path:
-        raise ValueError(f"no file {name!r}: put it into ComfyUI/models/{folder}, then press R in the editor")
+        raise ValueError(f"no file {name[:200]!r}: put it into ComfyUI/models/{folder}, then press R in the editor")
     return path
 
 

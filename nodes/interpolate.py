@@ -4,6 +4,7 @@ from comfy_api.latest import io
 
 from ..svd_core.interpolation import by_flow, interpolate
 from ..svd_core.interpolation.flow import QUALITIES
+from . import convert
 from .host import between as host_between
 from .host.progress import on_step
 
@@ -106,7 +107,7 @@ class PureSVDInterpolate(io.ComfyNode):
         interp_model=None,
     ) -> io.NodeOutput:
         frames = interpolate(
-            images.movedim(-1, 1),
+            convert.check_image(images).movedim(-1, 1),
             source_fps=source_fps,
             target_fps=target_fps,
             slow_motion=slow_motion,

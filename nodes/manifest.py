@@ -55,6 +55,7 @@ class PureSVDManifest(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, filename_prefix, model=None) -> io.NodeOutput:
+        convert.check_image(images)
         graph = ancestry(cls.hidden.prompt or {}, str(cls.hidden.unique_id))
         text = json.dumps(record(images, graph, model), indent=1)
         return io.NodeOutput(images, text, ui={"files": [save(text, filename_prefix)]})
@@ -95,7 +96,6 @@ def record(images: Tensor, graph: dict, model=None) -> dict:
 
 def frames_hash(images: Tensor) -> str:
     """SHA-256 of the float32 values, row by row."""
-    convert.check_image(images)
     digest = hashlib.sha256()
     for frame in images:
         digest.update(frame.to("cpu", torch.float32).contiguous().numpy().tobytes())

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 from ..svd_core.interpolation import deflicker, lock_color
+from . import convert
 from .host.progress import on_step
 
 
@@ -42,7 +43,7 @@ class PureSVDDeflicker(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, window, strength) -> io.NodeOutput:
-        frames = deflicker(images.movedim(-1, 1), window=window, strength=strength, on_step=on_step())
+        frames = deflicker(convert.check_image(images).movedim(-1, 1), window=window, strength=strength, on_step=on_step())
         return io.NodeOutput(frames.movedim(1, -1))
 
 
@@ -85,8 +86,8 @@ class PureSVDColorLock(io.ComfyNode):
     @classmethod
     def execute(cls, images, anchor_frames, strength, reference=None) -> io.NodeOutput:
         frames = lock_color(
-            images.movedim(-1, 1),
-            reference=None if reference is None else reference.movedim(-1, 1),
+            convert.check_image(images).movedim(-1, 1),
+            reference=None if reference is None else convert.check_image(reference).movedim(-1, 1),
             anchor_frames=anchor_frames,
             strength=strength,
             on_step=on_step(),

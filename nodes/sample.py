@@ -63,10 +63,10 @@ def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, 
     convert.check_finite(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho, denoise=denoise)
     if not 0 < sigma_min < sigma_max:
         raise ValueError(
-            f"sigma_min {sigma_min:g} must lie between 0 and sigma_max {sigma_max:g}; trained: 0.002 and 700"
+            f"sigma_min {sigma_min:g} must lie between 0 and sigma_max {sigma_max:g}; use the trained 0.002 and 700"
         )
     if not 0 < denoise <= 1:
-        raise ValueError(f"denoise {denoise:g} must lie above 0 and at most 1; 1 makes the whole video anew")
+        raise ValueError(f"denoise {denoise:g} must lie above 0 and at most 1; use 1 to make the whole video anew")
     total = max(steps, int(steps / denoise))
     options = {"karras": dict(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)}
     options["exponential"] = dict(sigma_min=sigma_min, sigma_max=sigma_max)
@@ -142,6 +142,8 @@ class PureSVDGuider(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, positive, negative, min_cfg, max_cfg, curve) -> io.NodeOutput:
+        convert.conditioning("positive", positive)
+        convert.conditioning("negative", negative)
         return io.NodeOutput(
             host_guider.make_guider(model, positive, negative, frame_scales(min_cfg, max_cfg, curve))
         )
@@ -185,6 +187,8 @@ class PureSVDSample(io.ComfyNode):
         cls, model, positive, negative, latent, seed, steps, min_cfg, max_cfg, curve, schedule, sampler
     ) -> io.NodeOutput:
         convert.latent(latent)
+        convert.conditioning("positive", positive)
+        convert.conditioning("negative", negative)
         guider = host_guider.make_guider(model, positive, negative, frame_scales(min_cfg, max_cfg, curve))
         method = host_guider.sampler(SAMPLERS[sampler])
         levels = noise_levels(schedule, steps)

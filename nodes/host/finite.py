@@ -22,6 +22,6 @@ def check(result: Tensor, network: nn.Module, where: str) -> Tensor:
                 "that was merged into it"
             )
     raise ValueError(
-        f"{where} gives NaN or infinite values in {str(result.dtype).removeprefix('torch.')}; load it with "
-        "weight_dtype fp32 or bf16, and check LoRAs and other patches on the model"
+        f"{where} gives NaN or infinite values in {str(result.dtype).removeprefix('torch.')}; check its "
+        "input, LoRAs and other patches, or load it with weight_dtype fp32"
     )
