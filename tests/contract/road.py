@@ -1,0 +1,87 @@
+"""The whole road from photo to video, at the smallest size."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from clients.puresvd_client import WORKFLOW, set_photo, videos
+
+SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.jpg"
+SMALL = {"width": 64, "height": 64, "frames": 2, "steps": 2, "max_cfg": 2.5}
+CHECKPOINTS = {"nano": "svd-nano (embedded)", "random": "tiny.safetensors"}
+REMADE = ("PureSVDImageToVideo", "PureSVDSample")  # all but the loaders' outputs, so that a model is used again
+
+
+def graph(model="nano", *, remake="", **changes):
+    """The bundled workflow with a manifest; another `remake` makes the server compute it anew on the same model."""
+    prompt = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    recorded = {"images": ["5", 0], "filename_prefix": "manifest", "model": ["2", 0]}
+    prompt["record"] = {"class_type": "PureSVDManifest", "inputs": recorded}
+    prompt["6"]["inputs"]["images"] = ["record", 0]
+    wanted = {"ckpt_name": CHECKPOINTS[model]} | SMALL | changes
+    for node in prompt.values():
+        node["inputs"] |= {key: value for key, value in wanted.items() if key in node["inputs"]}
+        if remake and node["class_type"] in REMADE:
+            node["inputs"]["remake"] = remake  # unknown inputs are no fault to the host, but another cache key
+    return prompt
+
+
+@dataclass(frozen=True)
+class Made:
+    manifest: dict
+    video: bytes
+
+    @property
+    def frames(self):
+        return self.manifest["frames"]["sha256"]
+
+    def __str__(self):
+        return f"frames {self.frames[:12]}, file {hashlib.sha256(self.video).hexdigest()[:12]}"
+
+
+class Road:
+    """One server and the photo it has been given."""
+
+    def __init__(self, server, folder: Path):
+        self.server, self.client, self.folder = server, server.client, folder
+        self.photo = self.client.upload(SAMPLE)
+
+    def queue(self, prompt):
+        return self.client.queue(set_photo(prompt, self.photo))
+
+    def make(self, prompt):
+        """Run a graph to its end."""
+        job = self.client.wait(self.queue(prompt), every=0.05, timeout=120)
+        (record,) = job["outputs"]["record"]["files"]
+        (video,) = videos(job)
+        text = self.client.download(record, self.folder).read_text(encoding="utf-8")
+        return Made(json.loads(text), self.client.download(video, self.folder).read_bytes())
+
+
+def every_node(photo):
+    """One graph with each of our nodes on its way to a file."""
+    prompt = set_photo(graph(), photo)
+    del prompt["6"], prompt["7"]
+    prompt["record"]["inputs"]["images"] = ["locked", 0]
+    frames, model, choice = ["5", 0], ["2", 0], {"schedule": "karras", "steps": 2}
+    noise = {"sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0, "denoise": 1.0}
+    rates = {"source_fps": 6.0, "target_fps": 12.0, "slow_motion": 1.0, "quality": "fast"}
+    guidance = {"min_cfg": 1.0, "max_cfg": 2.0, "curve": "triangle"}
+    described = {"positive": ["3", 0], "negative": ["3", 1]}
+    parts = {f"{part}_name": "checkpoints/tiny.safetensors" for part in ("unet", "vae", "clip")}
+    custom = {"noise": ["noise", 0], "guider": ["guider", 0], "sampler": ["sampler", 0], "sigmas": ["levels", 0]}
+    more = {
+        "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
+        "levels": ("PureSVDSigmas", choice | noise),
+        "guider": ("PureSVDGuider", {"model": model} | described | guidance),
+        "noise": ("RandomNoise", {"noise_seed": 1}),
+        "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
+        "custom": ("SamplerCustomAdvanced", custom | {"latent_image": ["4", 0]}),
+        "redecoded": ("PureSVDDecode", {"vae": ["parts", 2], "samples": ["custom", 0], "memory": 0.0}),
+        "smooth": ("PureSVDInterpolate", {"images": frames, "detect_cuts": True, "cut_threshold": 0.5} | rates),
+        "steady": ("PureSVDDeflicker", {"images": ["smooth", 0], "window": 24.0, "strength": 1.0}),
+        "locked": ("PureSVDColorLock", {"images": ["steady", 0], "anchor_frames": 1, "strength": 1.0}),
+        "saved": ("SaveImage", {"images": ["redecoded", 0], "filename_prefix": "redecoded"}),
+    }
+    return prompt | {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in more.items()}

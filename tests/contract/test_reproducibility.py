@@ -1,0 +1,82 @@
+"""Promise: the same graph gives the same bytes, and a manifest is enough to make them again."""
+
+import json
+
+import pytest
+
+from scripts import replay
+from tests.contract.road import graph
+
+
+def test_two_fresh_servers_give_the_same_bytes(road, alone):
+    assert road.first.frames == alone("nano").frames
+    assert road.first.video == alone("nano").video
+
+
+def test_another_seed_gives_other_frames(road):
+    assert road.make(graph(seed=1)).frames != road.first.frames
+
+
+def test_manifest_names_what_the_clip_was_made_from(road):
+    found = road.first.manifest
+    assert found["frames"]["shape"] == [2, 64, 64, 3]
+    assert found["seeds"] == {"3.seed": 0, "4.seed": 0}
+    assert list(found["weights"]) == ["svd-nano (embedded)"]
+    assert list(found["inputs"]) == [road.photo]
+    assert set(found["versions"]) == {"PureSVD", "ComfyUI", "torch", "Python"}
+    assert found["machine"]["device"] == "cpu"
+    assert found["machine"]["U-Net weights"] in ("float32", "bfloat16")
+    assert set(found["graph"]) == {"1", "2", "3", "4", "5", "record"}, "what comes after is not part of it"
+
+
+def test_equal_runs_write_equal_manifests(road, alone):
+    assert road.first.manifest == alone("nano").manifest
+
+
+def test_replay_runs_the_graph_anew_and_finds_the_same_frames(road, tmp_path, capsys):
+    path = tmp_path / "manifest.json"
+    path.write_text(json.dumps(road.first.manifest), encoding="utf-8")
+    before = road.server.log.count("Prompt executed")
+    assert replay.main([str(path), "--server", road.client.server]) == 0
+    assert capsys.readouterr().out == "the frames are the same, bit for bit\n"
+    assert road.server.log.count("Prompt executed") == before + 1
+
+
+def test_replay_names_the_photo_that_was_changed(road, tmp_path, capsys):
+    manifest = road.make(graph(seed=2)).manifest
+    path = tmp_path / "manifest.json"
+    photo = road.server.base / "input" / road.photo
+    kept = photo.read_bytes()
+    from PIL import Image
+
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    try:
+        Image.new("RGB", (64, 64), "red").save(photo)
+        assert replay.main([str(path), "--server", road.client.server]) == 1
+    finally:
+        photo.write_bytes(kept)
+    said = capsys.readouterr().out
+    assert said.startswith(f"the frames differ: inputs {road.photo} is ")
+    assert said.count("\n") == 1
+
+
+def test_replay_refuses_another_json_file_by_name(tmp_path, capsys):
+    path = tmp_path / "workflow.json"
+    path.write_text("{}", encoding="utf-8")
+    assert replay.main([str(path)]) == 2
+    assert f"{path} is no manifest; choose" in capsys.readouterr().err
+
+
+SAME = {"frames": {"shape": [2, 8, 8, 3], "sha256": "a"}, "weights": {}, "inputs": {}, "seeds": {}, "machine": {}}
+CASES = [
+    ({}, "the frames are the same, bit for bit"),
+    ({"versions": {"torch": "2"}}, "the frames are the same, bit for bit, although versions torch is 2 instead of 1"),
+    ({"frames": {"shape": [2, 8, 8, 3], "sha256": "b"}}, "the frames differ: weights, inputs, versions and machine do not; a node of the graph is not repeatable"),
+    ({"frames": {"shape": [1, 8, 8, 3], "sha256": "b"}, "machine": {"threads": 2}}, "the frames differ: machine threads is 2 instead of absent, the clip is [1, 8, 8, 3] instead of [2, 8, 8, 3]"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("changes", "sentence"), CASES)
+def test_comparison_is_one_sentence(changes, sentence):
+    wanted = {**SAME, "versions": {"torch": "1"}}
+    assert replay.compare(wanted, {**wanted, **changes}) == sentence
