@@ -75,7 +75,7 @@ def every_node(photo):
         "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
         "levels": ("PureSVDSigmas", choice | noise),
         "guider": ("PureSVDGuider", {"model": model} | described | guidance),
-        "noise": ("RandomNoise", {"noise_seed": 1}),
+        "noise": ("DisableNoise", {}),  # RandomNoise reseeds torch for everybody
         "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
         "custom": ("SamplerCustomAdvanced", custom | {"latent_image": ["4", 0]}),
         "redecoded": ("PureSVDDecode", {"vae": ["parts", 2], "samples": ["custom", 0], "memory": 0.0}),
