@@ -6,6 +6,7 @@ import logging
 from dataclasses import dataclass
 
 import comfy.memory_management
+import comfy.model_management
 import comfy.utils
 import torch
 
@@ -44,10 +45,14 @@ class Source:
 
 def load(source: Source, weight_dtype: str = "default"):
     """MODEL, CLIP_VISION and VAE of a source."""
+    go_on = comfy.model_management.throw_exception_if_processing_interrupted
     checkpoint = source.read()
     logging.info("%s", checkpoint.report)
+    go_on()
     model = make_model(checkpoint, dtype=_dtype(checkpoint, weight_dtype))
+    go_on()
     clip, vae = PureClipVision(checkpoint), PureVAE(checkpoint)
+    go_on()
     model.cached_patcher_init = (reload_model, (source, weight_dtype))
     clip.patcher.cached_patcher_init = (reload_clip, (source,))
     vae.patcher.cached_patcher_init = (reload_vae, (source,))
