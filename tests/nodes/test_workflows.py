@@ -53,7 +53,7 @@ def test_links_join_outputs_and_inputs_of_one_type(host, path):
 
 @pytest.mark.parametrize("path", PROMPTS, ids=stem)
 def test_widget_values_are_allowed(host, writer, path):
-    free = ("ckpt_name", "image")  # what is installed differs
+    free = ("ckpt_name", "image", "file")  # what is installed differs
     for entry in read(path).values():
         for name, kind, options in writer.inputs(host.node(entry["class_type"])):
             value = entry["inputs"].get(name)
@@ -72,13 +72,13 @@ def test_widget_values_are_allowed(host, writer, path):
 def test_graphs_are_the_ones_written_from_the_prompts(host, writer):
     if "bit_depth" not in host.node("CreateVideo").INPUT_TYPES().get("optional", {}):
         pytest.skip("the graphs are written with the pinned host's widgets, this one is older")
-    for name, (title, note) in writer.GRAPHS.items():
+    for name, graph in writer.GRAPHS.items():
         prompt = read(ROOT / "workflows" / "api" / f"{name}.json")
-        graph = writer.ui_graph(prompt, note, host.nodes.NODE_CLASS_MAPPINGS)
-        assert read(ROOT / "workflows" / f"{title}.json") == json.loads(json.dumps(graph)), (
+        made = writer.ui_graph(prompt, graph, host.nodes.NODE_CLASS_MAPPINGS)
+        assert read(ROOT / "workflows" / f"{graph.title}.json") == json.loads(json.dumps(made)), (
             f"run {writer.__file__}"
         )
-    assert {path.stem for path in GRAPHS} == {title for title, _ in writer.GRAPHS.values()}
+    assert {path.stem for path in GRAPHS} == {graph.title for graph in writer.GRAPHS.values()}
     assert {path.stem for path in PROMPTS} == set(writer.GRAPHS)
 
 
@@ -89,3 +89,36 @@ def test_graph_has_a_thumbnail_and_names_the_big_files_it_needs(path):
         for value in node["widgets_values"]:
             if isinstance(value, str) and value.endswith(".safetensors"):
                 assert value in [model["name"] for model in node["properties"]["models"]]
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=stem)
+def test_every_node_stands_in_a_titled_group_with_a_note(path):
+    graph = read(path)
+    notes = [node for node in graph["nodes"] if node["type"] == "MarkdownNote"]
+    others = [node for node in graph["nodes"] if node["type"] != "MarkdownNote"]
+    assert all(any(inside(node, group) for group in graph["groups"]) for node in others)
+    for group in graph["groups"]:
+        assert group["title"]
+        assert any(inside(note, group) and note["widgets_values"][0] for note in notes), group["title"]
+
+
+@pytest.mark.parametrize("path", GRAPHS, ids=stem)
+def test_nodes_do_not_overlap(path):
+    nodes = read(path)["nodes"]
+    for i, a in enumerate(nodes):
+        assert not any(overlap(box(a), box(b)) for b in nodes[:i]), a["type"]
+
+
+def box(node):
+    (x, y), (w, h) = node["pos"], node["size"]
+    return x, y - 30, x + w, y + h  # the title bar lies above
+
+
+def overlap(a, b):
+    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
+
+
+def inside(node, group):
+    x, y, w, h = group["bounding"]
+    left, top, right, bottom = box(node)
+    return x <= left and y <= top and right <= x + w and bottom <= y + h

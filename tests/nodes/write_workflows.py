@@ -4,13 +4,12 @@ The prompts are written by hand. What the editor needs beyond them (slots, posit
 read from the node classes of the real host.
 """
 
-from __future__ import annotations
-
 import asyncio
 import importlib
 import json
 import os
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,48 +20,157 @@ MODELS = {
     "svd_xt.safetensors": f"{HUB}/stable-video-diffusion-img2vid-xt",
     "sd_xl_base_1.0.safetensors": f"{HUB}/stable-diffusion-xl-base-1.0",
 }
-CHOOSE = "Choose a photo, press Run. "
-GUIDANCE = "The embedded checkpoint needs no guidance; svd wants up to 2.5, svd_xt up to 3."
-GRAPHS = {  # prompt -> title in the template browser, and the note in the graph
-    "image_to_video": (
+
+
+@dataclass(frozen=True)
+class Group:
+    """Nodes under one title and one note, in columns from left to right; each is named by its key in the prompt."""
+
+    title: str
+    note: str
+    columns: tuple[str, ...]  # keys with a space between them
+
+
+@dataclass(frozen=True)
+class Graph:
+    title: str  # in the template browser, and the file's name
+    note: str
+    groups: tuple[Group, ...]
+
+
+GUIDANCE = "The embedded checkpoint wants no guidance (1.0), svd up to 2.5, svd_xt up to 3."
+PHOTO = Group(
+    "1  Photo and checkpoint",
+    "Choose a **photo**. The **embedded checkpoint** runs everywhere, at 256 x 256. For full quality put "
+    "`svd.safetensors` or `svd_xt.safetensors` into `models/checkpoints` and choose it here.",
+    ("1 2",),
+)
+OWN_PHOTO = "Choose a **photo**. This graph needs `{0}` in `models/checkpoints`; the template names where it comes from."
+DESCRIBE = Group(
+    "2  What the model is told",
+    "**0 means: as the checkpoint was trained**, for width, height, frames and fps. Ask for more or less movement with "
+    "`motion_bucket_id`. `fps` is told to the model; it does not set how fast the file plays.",
+    ("3",),
+)
+RELEASED = Group(
+    DESCRIBE.title,
+    "Size, frames and fps are **those the checkpoint was trained with**. Ask for more or less movement with "
+    "`motion_bucket_id`. `fps` is told to the model; it does not set how fast the file plays.",
+    ("3",),
+)
+SAMPLE = Group(
+    "3  Sample",
+    "All frames are denoised together and **play here while they take shape**. Another `seed` is another video. "
+    + GUIDANCE,
+    ("4",),
+)
+SAMPLE_RELEASED = Group(
+    SAMPLE.title,
+    "All frames are denoised together and **play here while they take shape**. Another `seed` is another video. "
+    "Steps and guidance are those of the release.",
+    ("4",),
+)
+SAVE = Group(
+    "4  Frames to file",
+    "**Decode Video** gives the same pixels however little memory is free. **Create Video** sets how fast the file "
+    "plays: the `fps` of step 2 is natural speed.",
+    ("5 6 7",),
+)
+GRAPHS = {  # prompt -> graph
+    "image_to_video": Graph(
         "Image to Video",
-        CHOOSE + "It runs with the small embedded checkpoint; for full quality put svd.safetensors or "
-        "svd_xt.safetensors into models/checkpoints and choose it in Load Video Checkpoint. Width, height, frames "
-        "and fps of 0 follow the checkpoint. " + GUIDANCE,
+        "# A photo becomes a short video\nChoose a photo, press **Run**. Nothing needs to be downloaded.",
+        (PHOTO, DESCRIBE, SAMPLE, SAVE),
     ),
-    "image_to_video_svd_14_frames": (
+    "image_to_video_svd_14_frames": Graph(
         "Image to Video, svd, 14 frames",
-        CHOOSE + "Needs svd.safetensors in models/checkpoints. Settings are those it was trained with.",
+        "# svd: 14 frames, 1024 x 576\nThe first released checkpoint with the values it was trained for.",
+        (replace(PHOTO, note=OWN_PHOTO.format("svd.safetensors")), RELEASED, SAMPLE_RELEASED, SAVE),
     ),
-    "image_to_video_svd_xt_25_frames": (
+    "image_to_video_svd_xt_25_frames": Graph(
         "Image to Video, svd_xt, 25 frames",
-        CHOOSE + "Needs svd_xt.safetensors in models/checkpoints. Settings are those it was trained with.",
+        "# svd_xt: 25 frames, 1024 x 576\nThe longer released checkpoint with the values it was trained for.",
+        (replace(PHOTO, note=OWN_PHOTO.format("svd_xt.safetensors")), RELEASED, SAMPLE_RELEASED, SAVE),
     ),
-    "image_to_video_smooth": (
+    "image_to_video_smooth": Graph(
         "Image to Video, smooth",
-        CHOOSE + "Interpolate Video raises the frame rate fourfold after decoding, without any model file. "
-        + GUIDANCE,
+        "# Four times the frame rate\n**Interpolate Video** follows the motion between frames, without any model file.",
+        (
+            PHOTO, DESCRIBE, SAMPLE,
+            Group(
+                "4  Smooth frames to file",
+                "`source_fps` is the fps of step 2, `target_fps` what you want to see; it need not be a multiple. "
+                "Frames that exist already stay as they are.",
+                ("5 8", "6 7"),
+            ),
+        ),
     ),
-    "image_to_video_native_sampler": (
+    "image_to_video_native_sampler": Graph(
         "Image to Video with Native Sampler",
-        CHOOSE
-        + "Loading and conditioning are PureSVD's, guidance, sampling and decoding ComfyUI's own nodes. "
-        + GUIDANCE,
+        "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "
+        "KSampler with its samplers, schedulers and patches, and VAE Decode.",
+        (
+            PHOTO, DESCRIBE,
+            Group(
+                SAMPLE.title,
+                "**Linear Guidance** raises guidance from `min_cfg` at the first frame to KSampler's `cfg` at "
+                "the last. " + GUIDANCE,
+                ("8 4",),
+            ),
+            replace(SAVE, note="**VAE Decode** of this VAE is exact as well: no chunks, no flicker between them. "
+                    "**Create Video** sets how fast the file plays: the `fps` of step 2 is natural speed."),
+        ),
     ),
-    "image_to_video_custom_sampler": (
+    "image_to_video_custom_sampler": Graph(
         "Image to Video with Custom Sampler",
-        CHOOSE
-        + "Guidance and noise levels as nodes of their own: ten Align Your Steps levels, any native sampler. "
-        + GUIDANCE,
+        "# Sampling in parts\nNoise, guidance, sampler and noise levels are nodes of their own, so each can be swapped.",
+        (
+            PHOTO, DESCRIBE,
+            Group(
+                SAMPLE.title,
+                "Ten **Align Your Steps** levels do what 25 Karras levels do. Any native sampler fits into "
+                "`sampler`. " + GUIDANCE,
+                ("8 9 10 11", "4"),
+            ),
+            SAVE,
+        ),
     ),
-    "text_to_image_to_video": (
+    "text_to_image_to_video": Graph(
         "Text to Image to Video",
-        "Write a prompt, press Run. SDXL draws the picture, svd_xt moves it; both go into "
-        "models/checkpoints.",
+        "# From words to a video\nSDXL draws the picture, svd_xt moves it. Both go into `models/checkpoints`.",
+        (
+            Group(
+                "1  Draw the picture",
+                "Write what you want to see. `sd_xl_base_1.0.safetensors` draws it at the size svd_xt was trained for; "
+                "anything that gives an IMAGE can stand here.",
+                ("11 14", "12 13", "15 16"),
+            ),
+            replace(RELEASED, columns=("2 3",)),
+            SAMPLE_RELEASED,
+            SAVE,
+        ),
+    ),
+    "interpolate_any_video": Graph(
+        "Interpolate Any Video",
+        "# Any video at any frame rate\nChoose a video, press **Run**. No model file is needed.",
+        (
+            Group("1  Video", "Choose a **video**. Its frames, sound and rate are taken apart.", ("1 2",)),
+            Group(
+                "2  New frame rate",
+                "`target_fps` is what you want to see; it need not be a multiple. New frames follow the motion, "
+                "**scene cuts are not blended**.",
+                ("3",),
+            ),
+            Group("3  Frames to file", "The new rate comes out of **Interpolate Video**, the sound stays.", ("4 5",)),
+        ),
     ),
 }
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
-COLUMN, GAP, SLOT, WIDGET, TITLE, PREVIEW = 400, 60, 22, 26, 46, 240
+WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE, PREVIEW = 320, 40, 20, 24, 14, 30, 260
+HEAD, NOTE, CHARACTERS = 40, 16, 50  # height of a group's title, of a line of a note; letters in a line of WIDTH
+COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
+SHOWS = {"LoadImage", "LoadVideo", "SaveVideo"}  # pictures, always
+PLAYS = {"PureSVDSample", "KSampler", "SamplerCustomAdvanced"}  # pictures, while they run
 
 
 def inputs(cls) -> list[tuple[str, str, dict]]:
@@ -85,14 +193,9 @@ def widget_values(cls, given: dict) -> list:
         values.append(options.get("default") if linked else given.get(name, options.get("default")))
         if options.get("control_after_generate"):
             values.append("fixed")
-        if options.get("image_upload"):
+        if options.get("image_upload") or options.get("video_upload"):
             values.append("image")
     return values
-
-
-def depth(prompt: dict, key: str) -> int:
-    links = [value[0] for value in prompt[key]["inputs"].values() if isinstance(value, list)]
-    return 1 + max((depth(prompt, link) for link in links), default=-1)
 
 
 def ui_node(key: str, entry: dict, cls) -> dict:
@@ -108,11 +211,11 @@ def ui_node(key: str, entry: dict, cls) -> dict:
         properties["models"] = [
             {"name": w, "url": f"{MODELS[w]}/resolve/main/{w}", "directory": "checkpoints"} for w in wanted
         ]
-    height = TITLE + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)
-    height += PREVIEW if entry["class_type"] in ("LoadImage", "SaveVideo") else 0
+    height = FRAME + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)
+    height += PREVIEW if entry["class_type"] in SHOWS else 0
     return {
         "id": int(key), "type": entry["class_type"], "title": entry["_meta"]["title"], "pos": [0, 0],
-        "size": [320, height],
+        "size": [WIDTH, height],
         "flags": {}, "order": 0, "mode": 0,
         "inputs": [
             {"name": name, "type": kind, "link": None, **({"widget": {"name": name}} if kind in WIDGETS else {})}
@@ -123,7 +226,7 @@ def ui_node(key: str, entry: dict, cls) -> dict:
     }  # fmt: skip
 
 
-def ui_graph(prompt: dict, note: str, classes: dict) -> dict:
+def ui_graph(prompt: dict, graph: Graph, classes: dict) -> dict:
     nodes = {key: ui_node(key, entry, classes[entry["class_type"]]) for key, entry in prompt.items()}
     links = []
     for key, entry in prompt.items():
@@ -135,35 +238,58 @@ def ui_graph(prompt: dict, note: str, classes: dict) -> dict:
             links.append(link)
             socket["link"] = link[0]
             nodes[origin[0]]["outputs"][origin[1]]["links"].append(link[0])
-    place(prompt, nodes)
-    text = {
-        "id": 100, "type": "MarkdownNote", "pos": [0, -170], "size": [620, 120], "flags": {}, "order": 0, "mode": 0,
-        "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note],
-    }  # fmt: skip
+    notes, groups = place(graph, nodes)
     return {
-        "last_node_id": 100, "last_link_id": len(links), "nodes": [text, *nodes.values()], "links": links,
-        "groups": [], "config": {}, "extra": {}, "version": 0.4,
+        "last_node_id": 100 + len(notes), "last_link_id": len(links), "nodes": [*notes, *nodes.values()], "links": links,
+        "groups": groups, "config": {}, "extra": {}, "version": 0.4,
     }  # fmt: skip
 
 
-def place(prompt: dict, nodes: dict) -> None:
-    """Columns by distance from the start, nodes of a column under each other."""
-    heights: dict[int, int] = {}
-    order = sorted(prompt, key=lambda key: (depth(prompt, key), int(key)))
-    for i, key in enumerate(order):
-        column = depth(prompt, key)
-        nodes[key]["pos"] = [column * COLUMN, heights.get(column, 0)]
-        nodes[key]["order"] = i
-        heights[column] = heights.get(column, 0) + nodes[key]["size"][1] + GAP
+def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
+    """Groups side by side, in each a note above columns of nodes; returns (notes, groups)."""
+    wide = [WIDTH * len(group.columns) + GAP * (len(group.columns) - 1) for group in graph.groups]
+    notes = [text(100, graph.note, (0, -120), 660, 80)]
+    high = max(lines(group.note, w) for group, w in zip(graph.groups, wide)) * NOTE + 2 * FRAME
+    x, groups, order = 0, [], 0
+    for i, (group, w) in enumerate(zip(graph.groups, wide)):
+        notes.append(text(101 + i, group.note, (x + GAP // 2, HEAD + TITLE), w, high))
+        top, bottom = HEAD + TITLE + high + GAP // 2 + TITLE, 0
+        for j, column in enumerate(group.columns):
+            y = top
+            for key in column.split():
+                nodes[key]["pos"] = [x + GAP // 2 + j * (WIDTH + GAP), y]
+                nodes[key]["order"], order = order, order + 1
+                y += nodes[key]["size"][1] + GAP // 2 + TITLE
+                y += PREVIEW if nodes[key]["type"] in PLAYS else 0
+            bottom = max(bottom, y - TITLE)
+        groups.append({
+            "id": i + 1, "title": group.title, "bounding": [x, 0, w + GAP, bottom],
+            "color": COLOURS[i % len(COLOURS)], "font_size": 24, "flags": {},
+        })  # fmt: skip
+        x += w + GAP + GAP // 2
+    return notes, groups
+
+
+def lines(note: str, width: int) -> int:
+    letters = CHARACTERS * width // WIDTH
+    return sum(-(-len(line) // letters) for line in note.split("\n"))
+
+
+def text(key: int, note: str, place: tuple[int, int], width: int, height: int) -> dict:
+    return {
+        "id": key, "type": "MarkdownNote", "pos": list(place), "size": [width, height], "flags": {}, "order": 0, "mode": 0,
+        "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note], "title": "Note",
+        "color": "#432", "bgcolor": "#653",
+    }  # fmt: skip
 
 
 def write(classes: dict) -> list[Path]:
     written = []
-    for name, (title, note) in GRAPHS.items():
+    for name, graph in GRAPHS.items():
         prompt = json.loads((API / f"{name}.json").read_text(encoding="utf-8"))
-        written.append(FOLDER / f"{title}.json")
-        text = json.dumps(ui_graph(prompt, note, classes), indent=1)
-        written[-1].write_text(text + "\n", encoding="utf-8")
+        written.append(FOLDER / f"{graph.title}.json")
+        made = json.dumps(ui_graph(prompt, graph, classes), indent=1)
+        written[-1].write_text(made + "\n", encoding="utf-8")
     return written
 
 
