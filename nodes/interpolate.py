@@ -106,6 +106,7 @@ class PureSVDInterpolate(io.ComfyNode):
         cut_threshold,
         interp_model=None,
     ) -> io.NodeOutput:
+        convert.check_finite(cut_threshold=cut_threshold)
         frames = interpolate(
             convert.check_image(images).movedim(-1, 1),
             source_fps=source_fps,
