@@ -152,9 +152,10 @@ def file_hash(path: str, size: int, mtime_ns: int) -> str:
 def save(text: str, prefix: str) -> dict[str, str]:
     """Write the file into the output folder; returns where, as the host names it."""
     output = os.path.abspath(folder_paths.get_output_directory())
-    if "\0" in prefix or not Path(os.path.abspath(os.path.join(output, prefix))).is_relative_to(output):
+    target = Path(os.path.abspath(os.path.join(output, prefix)))
+    if "\0" in prefix or Path(output) not in target.parents:
         raise ValueError(
-            f"filename_prefix {prefix[:200]!r} leads out of the output folder; use a name such as video/clip"
+            f"filename_prefix {prefix[:200]!r} names no file below the output folder; use one such as video/clip"
         )
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output)

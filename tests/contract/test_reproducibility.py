@@ -5,6 +5,8 @@ import json
 import pytest
 
 from scripts import replay
+from scripts.host import Host
+from tests.conftest import host_path
 from tests.contract.road import graph
 
 
@@ -24,6 +26,7 @@ def test_manifest_names_what_the_clip_was_made_from(road):
     assert list(found["weights"]) == ["svd-nano (embedded)"]
     assert list(found["inputs"]) == [road.photo]
     assert set(found["versions"]) == {"PureSVD", "ComfyUI", "torch", "Python"}
+    assert found["versions"]["ComfyUI"] == Host(host_path(), None).version
     assert found["machine"]["device"] == "cpu"
     assert found["machine"]["U-Net weights"] in ("float32", "bfloat16")
     assert set(found["graph"]) == {"1", "2", "3", "4", "5", "record"}, "what comes after is not part of it"

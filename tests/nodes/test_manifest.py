@@ -106,7 +106,7 @@ def test_files_outside_the_folders_are_not_looked_at(host, manifest, name):
     assert manifest.weight_files(name) == {}
 
 
-@pytest.mark.parametrize("prefix", ["../outside", "/outside", "a/../../outside", "a\0b", "x" * 300])
+@pytest.mark.parametrize("prefix", ["../outside", "/outside", "", ".", "a/../../outside", "a\0b", "x" * 300])
 def test_places_outside_the_output_folder_are_refused(host, write, prefix):
     with pytest.raises(ValueError, match="filename_prefix .* use "):
         write({}, prefix=prefix)
