@@ -1,8 +1,16 @@
 """Interpolation and its companions in the host: sockets, progress, cancel, and models of the host's own kind."""
 
+import json
+import os
+from pathlib import Path
+
 import pytest
 
+from clients.puresvd_client import videos
+
 torch = pytest.importorskip("torch")
+WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "api" / "interpolate_any_video.json"
+OLDER = [Path(path) for path in os.environ.get("PURESVD_OLDER_HOSTS", "").split(os.pathsep) if path]
 
 
 @pytest.fixture(scope="module")
@@ -119,3 +127,34 @@ def test_cancel_stops_every_node(run, clip):
 def test_impossible_rates_get_a_sentence(run, clip):
     with pytest.raises(ValueError, match="source_fps is nan; use a positive number"):
         run("PureSVDInterpolate", images=clip, **{**OPTIONS, "source_fps": float("nan")})
+
+
+def written(path, clip, fps):
+    av = pytest.importorskip("av")
+    with av.open(str(path), "w") as film:
+        stream = film.add_stream("libx264", rate=fps)
+        stream.height, stream.width, stream.pix_fmt = *clip.shape[1:3], "yuv420p"
+        for picture in (clip * 255).byte().numpy():
+            film.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        film.mux(stream.encode())
+    return path
+
+
+def smoothed(client, path, folder):
+    """Number of frames and rate of the file that the bundled graph makes of this one."""
+    av = pytest.importorskip("av")
+    prompt = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    prompt["1"]["inputs"]["file"] = client.upload(path)
+    (item,) = videos(client.wait(client.queue(prompt), every=0.1, timeout=120))
+    with av.open(str(client.download(item, folder))) as film:
+        return len(list(film.decode(video=0))), film.streams.video[0].average_rate
+
+
+def test_any_video_becomes_smoother_over_http(server, clip, tmp_path):
+    assert smoothed(server.client, written(tmp_path / "clip.mp4", clip, 8), tmp_path / "out") == (23, 60)
+
+
+@pytest.mark.parametrize("path", OLDER, ids=lambda path: path.name)
+def test_any_video_becomes_smoother_on_older_hosts(path, start_server, clip, tmp_path):
+    with start_server(path) as older:
+        assert smoothed(older.client, written(tmp_path / "clip.mp4", clip, 8), tmp_path / "out") == (23, 60)
