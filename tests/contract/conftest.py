@@ -1,11 +1,12 @@
 """Servers that have not run anything yet, and one that has."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.conftest import host_path
-from tests.contract.road import Road, graph
+from tests.contract.road import CHECKPOINTS, Road, graph
 
 
 @pytest.fixture(scope="session")
@@ -22,16 +23,14 @@ def start(start_server, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def alone(start):
-    """alone(model) -> what its graph gives as the first one on a fresh server."""
-    made = {}
+    """What each model's graph gives as the first one on a server of its own; the servers start side by side."""
 
-    def run(model):
-        if model not in made:
-            with start() as road:
-                made[model] = road.make(graph(model))
-        return made[model]
+    def first(model):
+        with start() as road:
+            return road.make(graph(model))
 
-    return run
+    with ThreadPoolExecutor() as pool:
+        return dict(zip(CHECKPOINTS, pool.map(first, CHECKPOINTS)))
 
 
 @pytest.fixture(scope="session")

@@ -20,7 +20,7 @@ def again(model="nano", **changes):
 
 def test_models_take_turns(road, alone):
     for model in ("random", "nano", "random", "nano"):
-        assert road.make(again(model)).frames == alone(model).frames, model
+        assert road.make(again(model)).frames == alone[model].frames, model
 
 
 FAILURES = {
@@ -35,7 +35,7 @@ def test_failed_run_leaves_nothing_behind(stage, road, alone):
     changes, sentence = FAILURES[stage]
     with pytest.raises(Refused, match=sentence):
         road.make(again(**changes))
-    assert road.make(again()).frames == alone("nano").frames
+    assert road.make(again()).frames == alone["nano"].frames
 
 
 def test_file_deleted_after_listing_fails_in_one_sentence_and_leaves_nothing_behind(road, alone):
@@ -49,7 +49,7 @@ def test_file_deleted_after_listing_fails_in_one_sentence_and_leaves_nothing_beh
     path.unlink()
     with pytest.raises(Refused, match="PureSVDLoadCheckpoint .*deleted.safetensors"):
         road.make(prompt)
-    assert road.make(again()).frames == alone("nano").frames
+    assert road.make(again()).frames == alone["nano"].frames
 
 
 async def cancelled(road, prompt, node):
@@ -82,7 +82,7 @@ def test_cancelled_run_leaves_nothing_behind(node, road, alone):
     last = asyncio.run(asyncio.wait_for(cancelled(road, prompt, node), timeout=60))
     assert last["type"] == "execution_interrupted"
     assert last["data"]["node_id"] in NOTICED.get(node, (node,))
-    assert road.make(again()).frames == alone("nano").frames
+    assert road.make(again()).frames == alone["nano"].frames
 
 
 def memory(server):
