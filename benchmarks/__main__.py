@@ -1,7 +1,8 @@
-"""python -m benchmarks [--size small] [--dtype float32] [--rounds 5] [--json FILE]
+"""python -m benchmarks [--size small] [--dtype float32] [--rounds 5] [--frames 7 14 28 56] [--load FILE] [--json FILE]
 
 One table of PureSVD, ComfyUI's native classes (COMFYUI_PATH) and diffusers on shared random weights: median time ratio
-over alternating rounds, peak memory beyond weights in fresh processes, and how far each row is from the machine's limit.
+over alternating rounds, peak memory beyond weights in fresh processes, and how far each row is from the machine's limit,
+which is the slower of all FLOPs at the measured matmul rate and all bytes at the measured copy bandwidth.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from pathlib import Path
 
 import torch
 
-from . import measure, peers
+from . import load, measure, peers
+
+MIB = 2**20
 
 
 def main() -> None:
@@ -25,7 +28,9 @@ def main() -> None:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--cases", nargs="+", choices=peers.CASES, default=list(peers.CASES))
+    parser.add_argument("--cases", nargs="*", choices=peers.CASES, default=list(peers.CASES))
+    parser.add_argument("--frames", nargs="+", type=int, default=[], help="also: memory of decoding this many frames")
+    parser.add_argument("--load", type=Path, metavar="FILE", help="also: loading this checkpoint through both loaders")
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -40,17 +45,19 @@ def run(args: argparse.Namespace) -> dict:
     limit = measure.limits(dtype, args.device)
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}, {args.dtype}")
     print(f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a 1x1 convolution, {limit['bytes_per_s'] / 1e9:.1f} GB/s in a copy")
-    print(f"{'':12} {'peer':10} {'seconds':>8} {'ratio':>6} {'of limit':>8} {'peak MiB':>9} {'rel. error':>10}")
+    print(f"{'':12} {'peer':19} {'seconds':>8} {'ratio':>6} {'of limit':>8} {'peak MiB':>9} {'rel. error':>10}")
     rows = []
     for name in args.cases:
         rows += case(name, names, args, limit)
+    rows += growth(args) + (loading(args) if args.load else [])
     return {"size": args.size, "dtype": args.dtype, "threads": args.threads, "limits": limit, "rows": rows}
 
 
 def case(name: str, names: list[str], args: argparse.Namespace, limit: dict[str, float]) -> list[dict]:
     """One block of the table."""
-    cases = peers.CASES[name](peers.SIZES[args.size], getattr(torch, args.dtype), args.device, names)
-    work = measure.flops(cases["PureSVD"])
+    cases = peers.CASES[name](peers.sized(args.size), getattr(torch, args.dtype), args.device, names)
+    flops, moved = measure.work(cases["PureSVD"])
+    least = max(flops / limit["flops_per_s"], moved / limit["bytes_per_s"])
     error = measure.errors(cases)
     times = measure.alternate(cases, args.rounds)
     present = list(cases)
@@ -59,16 +66,40 @@ def case(name: str, names: list[str], args: argparse.Namespace, limit: dict[str,
     for peer in present:
         median = statistics.median(times[peer])
         row = {
-            "case": name, "peer": peer, "seconds": median, "ratio": measure.ratio(times, peer), "gflop": work / 1e9,
-            "of_limit": work / limit["flops_per_s"] / median, "error": error.get(peer, 0.0),
+            "case": name, "peer": peer, "seconds": median, "ratio": measure.ratio(times, peer), "gflop": flops / 1e9,
+            "gbyte": moved / 1e9, "of_limit": least / median, "error": error.get(peer, 0.0),
             "peak": measure.peak_memory(name, args.size, args.dtype, args.device, peer), "times": times[peer],
         }  # fmt: skip
         rows.append(row)
         print(
-            f"{name:12} {peer:10} {median:8.2f} {row['ratio']:6.2f} {row['of_limit']:8.0%} {row['peak'] / 2**20:9.0f} "
+            f"{name:12} {peer:19} {median:8.2f} {row['ratio']:6.2f} {row['of_limit']:8.0%} {row['peak'] / MIB:9.0f} "
             f"{row['error']:10.1e}",
             flush=True,
         )
+    return rows
+
+
+def growth(args: argparse.Namespace) -> list[dict]:
+    """Memory of our decode by frames, next to the one full-resolution activation that a clip needs at least."""
+    rows = []
+    for t in args.frames:
+        size = peers.sized(f"{args.size}/{t}")
+        clip = t * size.vae_ch * 64 * size.vae_h * size.vae_w * getattr(torch, args.dtype).itemsize
+        peak = measure.peak_memory("decode", f"{args.size}/{t}", args.dtype, args.device, "PureSVD")
+        rows.append({"case": "frames", "peer": "PureSVD", "frames": t, "peak": peak, "activation": clip})
+        print(f"decode of {t:3} frames: {peak / MIB:6.0f} MiB, one activation of the clip {clip / MIB:6.0f} MiB", flush=True)
+    return rows
+
+
+def loading(args: argparse.Namespace) -> list[dict]:
+    """Seconds and anonymous memory of both loaders; the ratio is to our default."""
+    found = load.compare(args.load, args.rounds)
+    ours = found["PureSVD, default"][1]
+    rows = []
+    for name, (peak, times) in found.items():
+        median, ratio = statistics.median(times), statistics.median(b / a for a, b in zip(ours, times))
+        rows.append({"case": "load", "peer": name, "seconds": median, "ratio": ratio, "peak": peak, "times": times})
+        print(f"{'load':12} {name:19} {median:8.2f} {ratio:6.2f} {'':8} {peak / MIB:9.0f}", flush=True)
     return rows
 
 

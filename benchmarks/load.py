@@ -1,12 +1,11 @@
-"""Anonymous memory and time of loading a checkpoint, by our node and by the host's: python benchmarks/load.py FILE
+"""Anonymous memory and time of loading a checkpoint, by our node and by the host's: python -m benchmarks --load FILE
 
 Each loader runs in a fresh process. Memory is the peak of anonymous pages above what imports took, so mapped file
-pages do not count. COMFYUI_PATH names the host; the file must lie in one of its checkpoint folders or is linked there.
+pages do not count. COMFYUI_PATH names the host, which sees the file through a link in a folder of its own.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import importlib
 import os
@@ -18,7 +17,6 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GIB = 2**30
 LOADERS = {
     "PureSVD, as stored": ("PureSVDLoadCheckpoint", {"weight_dtype": "as stored"}),
     "PureSVD, default": ("PureSVDLoadCheckpoint", {"weight_dtype": "default"}),
@@ -74,33 +72,20 @@ def measure(file: Path, name: str) -> None:
     print(watch.peak - watch.start_value, seconds)
 
 
-def compare(file: Path) -> dict[str, tuple[float, float]]:
-    """Loader -> peak of anonymous memory in file sizes, seconds."""
-    found = {}
-    for name in LOADERS:
-        line = [sys.executable, __file__, str(file), "--only", name]
-        done = subprocess.run(line, capture_output=True, text=True, check=False)
-        if done.returncode:
-            raise RuntimeError(done.stderr)
-        used, seconds = done.stdout.split()[-2:]
-        found[name] = int(used) / file.stat().st_size, float(seconds)
-    return found
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("file", type=Path)
-    parser.add_argument("--only", choices=LOADERS, help="measure one loader in this process")
-    given = parser.parse_args()
-    if given.only:
-        measure(given.file, given.only)
-        return
-    print(f"{given.file.name}: {given.file.stat().st_size / GIB:.2f} GiB")
-    for name, (share, seconds) in compare(given.file).items():
-        print(f"{name:22} {share:5.2f} x file size  {seconds:6.1f} s")
+def compare(file: Path, rounds: int = 1) -> dict[str, tuple[float, list[float]]]:
+    """Loader -> peak of anonymous memory in bytes, seconds of every round; the loaders alternate."""
+    peak, times = dict.fromkeys(LOADERS, 0), {name: [] for name in LOADERS}
+    for _ in range(rounds):
+        for name in LOADERS:
+            line = [sys.executable, __file__, str(file), name]
+            done = subprocess.run(line, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise RuntimeError(done.stderr)
+            used, seconds = done.stdout.split()[-2:]
+            peak[name] = max(peak[name], int(used))
+            times[name].append(float(seconds))
+    return {name: (peak[name], times[name]) for name in LOADERS}
 
 
 if __name__ == "__main__":
-    main()
+    measure(Path(sys.argv[1]), sys.argv[2])

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from .peers import CASES, SIZES, Cases, Size
+from .peers import CASES, Cases, Size, sized
 
 
 def seconds(run: Callable[[], torch.Tensor]) -> float:
@@ -47,12 +49,27 @@ def errors(cases: Cases) -> dict[str, float]:
     return {k: ((run().double() - ours).norm() / ours.norm()).item() for k, run in cases.items() if k != "PureSVD"}
 
 
+class Bytes(TorchDispatchMode):
+    """Counts what every kernel reads and writes, each tensor once a kernel; views are free."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if not func.is_view:
+            tensors = {id(v): v for v in tree_leaves((args, kwargs, result)) if isinstance(v, torch.Tensor)}
+            self.total += sum(v.numel() * v.element_size() for v in tensors.values())
+        return result
+
+
 @torch.inference_mode()
-def flops(run: Callable[[], torch.Tensor]) -> int:
-    """Multiply-adds of the linear algebra, counted twice each."""
-    with FlopCounterMode(display=False) as counter:
+def work(run: Callable[[], torch.Tensor]) -> tuple[int, int]:
+    """FLOPs of the linear algebra (a multiply-add counts twice), and bytes that the kernels move."""
+    with FlopCounterMode(display=False) as counter, Bytes() as moved:
         run()
-    return counter.get_total_flops()
+    return counter.get_total_flops(), moved.total
 
 
 def peak_memory(case: str, size: str, dtype: str, device: str, peer: str) -> int:
@@ -103,4 +120,4 @@ if __name__ == "__main__":
         from .peers import native
 
         native()
-    print(json.dumps(_peak_here(_case, SIZES[_size], getattr(torch, _dtype), _device, _peer)))
+    print(json.dumps(_peak_here(_case, sized(_size), getattr(torch, _dtype), _device, _peer)))

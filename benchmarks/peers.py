@@ -10,7 +10,7 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -22,6 +22,7 @@ from svd_core.vae import VAE, VAEConfig
 
 Cases = dict[str, Callable[[], torch.Tensor]]
 IDS = (6.0, 127.0, 0.02)
+IMAGES = 4
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ SIZES = {
     "full": Size(320, 14, 72, 128, 128, 72, 128),
     "full-xt": Size(320, 25, 72, 128, 128, 72, 128),
 }
+
+
+def sized(name: str) -> Size:
+    """A named size, or one with another number of frames: "small" or "small/28"."""
+    name, _, frames = name.partition("/")
+    return replace(SIZES[name], t=int(frames)) if frames else SIZES[name]
 
 
 def native() -> bool:
@@ -167,8 +174,10 @@ def _diffusers_vae(ours: VAE) -> torch.nn.Module:
 def _native_vae(ours: VAE) -> torch.nn.Module:
     """The network inside the host's VAE object, which its node cuts into chunks by free memory."""
     single = {k.split(".", 1)[1]: v for k, v in ours.state_dict().items()}
-    vae = importlib.import_module("comfy.sd").VAE(sd={k: v for k, v in single.items() if "quant" not in k}, dtype=torch.float32)
-    return vae.first_stage_model.eval()
+    quant = single.pop("quant_conv.weight"), single.pop("quant_conv.bias")  # its class has none
+    names = "encoder.conv_out.weight", "encoder.conv_out.bias"
+    single.update(zip(names, layouts.fold_quant_conv(*(single[name] for name in names), *quant)))
+    return importlib.import_module("comfy.sd").VAE(sd=single, dtype=torch.float32).first_stage_model.eval()
 
 
 def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
@@ -186,11 +195,14 @@ def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) ->
 
 
 def vae_encode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
-    """One image to the mean of its latent."""
+    """A batch of images to the means of their latents."""
     ours = seeded(VAE(vae_config(size), device=device), dtype)
     g = torch.Generator().manual_seed(3)
-    x = torch.rand(1, 3, 8 * size.vae_h, 8 * size.vae_w, generator=g).mul(2).sub(1).to(device, dtype)
+    x = torch.rand(IMAGES, 3, 8 * size.vae_h, 8 * size.vae_w, generator=g).mul(2).sub(1).to(device, dtype)
     cases: Cases = {"PureSVD": lambda: ours.encode(x)}
+    if "native" in peers and dtype == torch.float32 and size.vae_ch == 128:
+        native_model = _native_vae(ours)
+        cases["native"] = lambda: native_model.encode(x)
     if "diffusers" in peers:
         model = _diffusers_vae(ours)
         cases["diffusers"] = lambda: model.encode(x).latent_dist.mode()

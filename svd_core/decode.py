@@ -77,8 +77,10 @@ def decode(
     chosen = plan(vae.config, t, h, w, itemsize=z.element_size(), memory=limit, can_offload=z.device.type != "cpu")
     if memory is None:
         chosen = replace(chosen, keep=False)
-    steps = Steps(n // t * _count(vae, t, h), on_step)
-    return torch.cat([_decode_clip(vae, clip, chosen, steps) for clip in z.split(t)])
+    cut = stages(vae)
+    steps = Steps(n // t * sum(stage.steps(t, h) for stage in cut), on_step)
+    mix = vae.first_stage_model.decoder.time_mix()
+    return torch.cat([_decode_clip(cut, mix, clip, chosen, steps) for clip in z.split(t)])
 
 
 class Steps:
@@ -108,6 +110,10 @@ class Stage:
         step = max(1, H * self.batch // t)
         return [slice(y, min(y + step, H)) for y in range(0, H, step)]
 
+    def steps(self, t: int, h: int) -> int:
+        """Groups of frames, and slabs of both passes over the temporal half."""
+        return -(-t // self.batch) + (0 if self.block is None else 2 * len(self.slabs(t, h)))
+
 
 def stages(vae: VAE) -> list[Stage]:
     """The decoder, cut after the spatial half of every block that mixes frames."""
@@ -124,14 +130,9 @@ def stages(vae: VAE) -> list[Stage]:
     return [*result, Stage(layers, None, scale, 1)]
 
 
-def _count(vae: VAE, t: int, h: int) -> int:
-    return sum(-(-t // s.batch) + (0 if s.block is None else 2 * len(s.slabs(t, h))) for s in stages(vae))
-
-
-def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
+def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
     store = torch.device("cpu") if chosen.offload else z.device
     frames = [f.contiguous(memory_format=torch.channels_last) for f in z.split(1)]
-    cut = stages(vae)
     full = cut[-1].scale
     for stage in cut:
         statistics = []
@@ -148,7 +149,6 @@ def _decode_clip(vae: VAE, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
             keep = chosen.keep or (stage.scale < full and not chosen.offload)  # small levels fit beside the floor
             _mix(frames, stage.block, statistics, slabs, keep=keep, device=z.device, steps=steps)
     x = torch.cat([f.to(z.device) for f in frames])
-    mix = vae.first_stage_model.decoder.time_mix()
     return x if mix is None else to_frames(_call(mix, to_time(x, len(frames))), x.shape[2])
 
 
@@ -176,22 +176,21 @@ def _mix(
     out = [_Normalize(norm2, *_merge(statistics, [s.stop - s.start for s in slabs])), silu, conv2]
     for i, slab in enumerate(slabs):
         r = to_frames(_finite(out, _take(kept, slice(i, i + 1)) if keep else inner(slab)), slab.stop - slab.start)
-        r = r.mul_(block.alpha(r))
         for f, part in zip(frames, r.split(1)):
-            f[:, :, slab] += part.to(f)
+            f[:, :, slab].addcmul_(part.to(f), block.alpha(f))
         del r, part
         steps.done()
 
 
 class _Normalize(nn.Module):
-    """A group norm with statistics gathered over the whole clip."""
+    """A group norm with statistics gathered over the whole clip; in float32, where nothing is repeated, in place."""
 
     def __init__(self, norm: nn.Module, mean: Tensor, variance: Tensor):
         super().__init__()
         self.norm, self.mean, self.variance = norm, mean, variance
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm.normalize(x, self.mean, self.variance)
+        return self.norm.normalize(x, self.mean, self.variance, inplace=x.dtype == torch.float32)
 
 
 def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:

@@ -62,22 +62,32 @@ def merge_moments(mean: Tensor, variance: Tensor, count: Tensor, dim: int) -> tu
     return total.squeeze(dim), spread
 
 
-def normalize(x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+def normalize(
+    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float, *, inplace: bool = False
+) -> Tensor:
     """Group-normalise n c h w with given statistics n g; the affine parameters have c values."""
     n, c = x.shape[:2]
     rstd = torch.rsqrt(variance + eps)
     mean, rstd = (v.repeat_interleave(c // v.shape[1], dim=1) for v in (mean, rstd))
     scale = rstd * weight.float()
     shift = bias.float() - mean * scale
-    return torch.addcmul(shift.to(x.dtype)[:, :, None, None], x, scale.to(x.dtype)[:, :, None, None])
+    shift, scale = (v.to(x.dtype)[:, :, None, None] for v in (shift, scale))
+    return torch.addcmul(shift, x, scale, out=x if inplace else None)
 
 
-def group_norm(x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    """n c h w -> n c h w. On a CPU, channels-last float32 statistics are our own: the stock kernel drifts."""
+def group_norm(
+    x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, *, inplace: bool = False
+) -> Tensor:
+    """n c h w -> n c h w. On a CPU, channels-last float32 statistics are our own: the stock kernel drifts.
+
+    `inplace` allows, and does not promise, that the result takes the place of x.
+    """
     short = x.shape[2:].numel() < LONG
-    if x.device.type != "cpu" or x.dtype != torch.float32 or short or x.is_contiguous() or torch.is_grad_enabled():
+    if torch.is_grad_enabled():  # the stock channels-last gradient crashes where x itself needs none
+        return F.group_norm(x if x.requires_grad else x.contiguous(), groups, weight, bias, eps)
+    if x.device.type != "cpu" or x.dtype != torch.float32 or short or x.is_contiguous():
         return F.group_norm(x, groups, weight, bias, eps)
-    return normalize(x, *moments(x, groups), weight, bias, eps)
+    return normalize(x, *moments(x, groups), weight, bias, eps, inplace=inplace)
 
 
 class Linear(nn.Linear):
@@ -86,12 +96,12 @@ class Linear(nn.Linear):
 
 
 class GroupNorm(nn.GroupNorm):
-    def forward(self, x: Tensor) -> Tensor:
-        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps)
+    def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
+        return group_norm(x, self.num_groups, self.weight, self.bias, self.eps, inplace=inplace)
 
-    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor) -> Tensor:
+    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor, inplace: bool = False) -> Tensor:
         """Normalise n c h w with statistics n g that were gathered elsewhere, over more than x."""
-        return normalize(x, mean, variance, self.weight, self.bias, self.eps)
+        return normalize(x, mean, variance, self.weight, self.bias, self.eps, inplace=inplace)
 
 
 class SiLU(nn.Module):

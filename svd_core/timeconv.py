@@ -9,18 +9,22 @@ from __future__ import annotations
 from functools import cache
 
 import torch.nn.functional as F
-from einops import rearrange
 from torch import Tensor, nn
 
 
 def to_time(x: Tensor, t: int) -> Tensor:
-    """(b t) c h w -> b c t (h w); a view when x is channels-last."""
-    return rearrange(x, "(b t) c h w -> b c t (h w)", t=t)
+    """(b t) c h w -> b c t (h w), channels-last; a view when x is channels-last.
+
+    Reshaped in the order of memory: otherwise the axis of one clip gets a stride for which convolutions copy their input.
+    """
+    rows = x.permute(0, 2, 3, 1)
+    return rows.reshape(-1, t, rows.shape[1] * rows.shape[2], rows.shape[3]).permute(0, 3, 1, 2)
 
 
 def to_frames(x: Tensor, h: int) -> Tensor:
     """b c t (h w) -> (b t) c h w; the inverse view of `to_time`."""
-    return rearrange(x, "b c t (h w) -> (b t) c h w", h=h)
+    rows = x.permute(0, 2, 3, 1)
+    return rows.reshape(-1, h, rows.shape[2] // h, rows.shape[3]).permute(0, 3, 1, 2)
 
 
 @cache

@@ -163,8 +163,12 @@ class VAE(nn.Module):
         return preferred if preferred is not None and preferred.encoder is not None else other
 
     def encode(self, x: Tensor, *, native: bool = False) -> Tensor:
-        """n 3 H W in [-1, 1] -> the posterior mean, n z H/8 W/8, unscaled (spec: condition latents are not scaled)."""
-        return self.encoder_for(native=native).moments(x)[0]
+        """n 3 H W in [-1, 1] -> the posterior mean, n z H/8 W/8, unscaled (condition latents are not scaled).
+
+        Images are encoded one by one: memory is that of one, and no image's bytes depend on the others.
+        """
+        encoder = self.encoder_for(native=native)
+        return torch.cat([encoder.moments(image)[0] for image in x.split(1)])
 
     def decode(self, z: Tensor, *, t: int) -> Tensor:
         """(b t) z h w, unscaled -> (b t) 3 8h 8w about [-1, 1], all frames at once; `decode.decode` bounds memory."""

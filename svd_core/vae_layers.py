@@ -24,12 +24,14 @@ class ResBlock(nn.Module):
         self.silu = core_ops.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        """n c_in h w -> n c_out h w"""
-        h = self.silu(self.norm1(x))
+        """n c_in h w -> n c_out h w. Where the widths differ x, the largest tensor of a decode, is used up."""
+        changes = self.nin_shortcut is not None
+        skip = self.nin_shortcut(x) if changes else x
+        h = self.silu(self.norm1(x, inplace=changes))
         h = self.conv1(h)
-        h = self.silu(self.norm2(h))  # one name, so that nothing outlives its use
+        h = self.silu(self.norm2(h, inplace=True))  # one name, so that nothing outlives its use
         h = self.conv2(h)
-        return h.add_(x if self.nin_shortcut is None else self.nin_shortcut(x))
+        return h.add_(skip)
 
 
 class TimeStack(nn.Module):

@@ -35,6 +35,25 @@ def test_group_norm_has_the_stock_gradient():
     torch.testing.assert_close(ours, stock)
 
 
+def test_group_norm_learns_from_an_input_that_needs_no_gradient():
+    """Torch 2.11 ends the process here on a channels-last input."""
+    x, weight = channels_last(1, 8, 3, 16), torch.ones(8, requires_grad=True)
+    (ours,) = torch.autograd.grad(ops.group_norm(x, 4, weight, torch.zeros(8), 1e-5).square().sum(), weight)
+    (stock,) = torch.autograd.grad(F.group_norm(x.contiguous(), 4, weight).square().sum(), weight)
+    torch.testing.assert_close(ours, stock)
+
+
+@torch.no_grad()
+def test_normalising_in_place_gives_the_same_values():
+    x = channels_last(2, 32, 32, 32, mean=2.0)
+    kept, weight, bias = x.clone(), torch.rand(32) + 0.5, torch.randn(32)
+    expected = ops.group_norm(x, 8, weight, bias, 1e-5)
+    assert torch.equal(x, kept)
+    y = ops.group_norm(x, 8, weight, bias, 1e-5, inplace=True)
+    assert y.data_ptr() == x.data_ptr()
+    assert torch.equal(y, expected)
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("shape", [(1, 8, 4, 4), (2, 8, 5, 7), (2, 8, 64, 64)])
 def test_moments_equal_float64(shape):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from svd_core.timeconv import to_frames, to_time
 from svd_core.vae import VAE, VAEConfig
 
 from . import references
@@ -63,10 +64,29 @@ def test_the_two_encoders_are_chosen_as_asked():
     config = VAEConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, z_channels=4, temporal=True, embedder=True,
                        native_encoder=True, quant_conv=False, post_quant_conv=False, norm_groups=4)  # fmt: skip
     vae = references.vae(config)
-    reference, native = vae.encode(image()), vae.encode(image(), native=True)
+    x = image()[:1]
+    reference, native = vae.encode(x), vae.encode(x, native=True)
     assert relative_error(reference, native) > 0.1
-    assert torch.equal(reference, vae.embedder.moments(image())[0])
-    assert torch.equal(native, vae.first_stage_model.moments(image())[0])
+    assert torch.equal(reference, vae.embedder.moments(x)[0])
+    assert torch.equal(native, vae.first_stage_model.moments(x)[0])
+
+
+@torch.no_grad()
+def test_images_of_a_batch_are_encoded_apart(pair):
+    ours, x = pair[0], image()
+    assert torch.equal(ours.encode(x), torch.cat([ours.encode(row) for row in x.split(1)]))
+    assert relative_error(ours.encode(x), ours.embedder.moments(x)[0]) <= 1e-5
+
+
+@pytest.mark.parametrize("b", [1, 2])
+def test_time_is_an_image_axis_of_the_same_memory(b):
+    """A clip alone, too, must look channels-last: a convolution copies anything else, twice."""
+    x = torch.randn(b * 3, 8, 4, 5).to(memory_format=torch.channels_last)
+    y = to_time(x, 3)
+    assert y.data_ptr() == x.data_ptr()
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(y[0, :, 2], x[2].flatten(1))
+    assert torch.equal(to_frames(y, 4), x)
 
 
 @torch.no_grad()
