@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import math
 
 import aiohttp
 import psutil
@@ -93,10 +94,13 @@ def memory(server):
 
 @pytest.mark.slow
 def test_fifty_runs_leave_memory_where_it_was(start):
+    """Resident memory after each run has ended; a run may not even keep as much as its frames (6 KB were measured)."""
     with start() as road:
-        for seed in range(50, 60):  # the first ones load libraries and grow the pools of the allocator
+        for seed in range(50, 55):  # the first ones load libraries and grow the pools of the allocator
             road.make(graph(seed=seed))
         before = memory(road.server)
         for seed in range(50):
-            road.make(graph(seed=seed))
-        assert abs(memory(road.server) / before - 1) < 0.05
+            made = road.make(graph(seed=seed))
+        grown = memory(road.server) - before
+    assert abs(grown) < 0.05 * before
+    assert grown < 50 * 4 * math.prod(made.manifest["frames"]["shape"])
