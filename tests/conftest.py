@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
+    parser.addoption("--screenshots", metavar="FOLDER", help="keep the editor's screenshots here")
 
 
 def pytest_collection_modifyitems(config, items):

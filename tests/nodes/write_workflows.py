@@ -113,7 +113,7 @@ GRAPHS = {  # prompt -> graph
             PHOTO, DESCRIBE,
             Group(
                 SAMPLE.title,
-                "**Linear Guidance** raises guidance from `min_cfg` at the first frame to KSampler's `cfg` at "
+                "**VideoLinearCFGGuidance** raises guidance from `min_cfg` at the first frame to KSampler's `cfg` at "
                 "the last. " + GUIDANCE,
                 ("8 4",),
             ),
@@ -166,11 +166,11 @@ GRAPHS = {  # prompt -> graph
     ),
 }
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
-WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE, PREVIEW = 320, 40, 20, 24, 14, 30, 260
+WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE = 320, 40, 20, 24, 14, 30
 HEAD, NOTE, CHARACTERS = 40, 16, 50  # height of a group's title, of a line of a note; letters in a line of WIDTH
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
-SHOWS = {"LoadImage", "LoadVideo", "SaveVideo"}  # pictures, always
-PLAYS = {"PureSVDSample", "KSampler", "SamplerCustomAdvanced"}  # pictures, while they run
+SHOWS = {"LoadImage": 250, "LoadVideo": 250, "SaveVideo": 340}  # height of a picture, always there
+PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
 
 
 def inputs(cls) -> list[tuple[str, str, dict]]:
@@ -198,7 +198,9 @@ def widget_values(cls, given: dict) -> list:
     return values
 
 
-def ui_node(key: str, entry: dict, cls) -> dict:
+def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
+    """Without a title the editor shows the node's own, in its language."""
+    title = {"title": entry["_meta"]["title"]} if named else {}
     linked = {name for name, value in entry["inputs"].items() if isinstance(value, list)}
     sockets = [(name, kind) for name, kind, _ in inputs(cls) if kind not in WIDGETS or name in linked]
     types = list(cls.RETURN_TYPES)
@@ -212,10 +214,9 @@ def ui_node(key: str, entry: dict, cls) -> dict:
             {"name": w, "url": f"{MODELS[w]}/resolve/main/{w}", "directory": "checkpoints"} for w in wanted
         ]
     height = FRAME + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)
-    height += PREVIEW if entry["class_type"] in SHOWS else 0
+    height += SHOWS.get(entry["class_type"], 0)
     return {
-        "id": int(key), "type": entry["class_type"], "title": entry["_meta"]["title"], "pos": [0, 0],
-        "size": [WIDTH, height],
+        "id": int(key), "type": entry["class_type"], **title, "pos": [0, 0], "size": [WIDTH, height],
         "flags": {}, "order": 0, "mode": 0,
         "inputs": [
             {"name": name, "type": kind, "link": None, **({"widget": {"name": name}} if kind in WIDGETS else {})}
@@ -227,7 +228,11 @@ def ui_node(key: str, entry: dict, cls) -> dict:
 
 
 def ui_graph(prompt: dict, graph: Graph, classes: dict) -> dict:
-    nodes = {key: ui_node(key, entry, classes[entry["class_type"]]) for key, entry in prompt.items()}
+    types = [entry["class_type"] for entry in prompt.values()]
+    nodes = {
+        key: ui_node(key, entry, classes[entry["class_type"]], named=types.count(entry["class_type"]) > 1)
+        for key, entry in prompt.items()
+    }
     links = []
     for key, entry in prompt.items():
         for slot, socket in enumerate(nodes[key]["inputs"]):
@@ -260,7 +265,7 @@ def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
                 nodes[key]["pos"] = [x + GAP // 2 + j * (WIDTH + GAP), y]
                 nodes[key]["order"], order = order, order + 1
                 y += nodes[key]["size"][1] + GAP // 2 + TITLE
-                y += PREVIEW if nodes[key]["type"] in PLAYS else 0
+                y += PLAYS.get(nodes[key]["type"], 0)
             bottom = max(bottom, y - TITLE)
         groups.append({
             "id": i + 1, "title": group.title, "bounding": [x, 0, w + GAP, bottom],
