@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import torch
@@ -44,14 +45,14 @@ class Stage:
     """What distinguishes the stages: data shape, noise levels, and which conditions are there."""
 
     frames: int  # 1: spatial layers only
-    size: int  # pixels of the random crop
-    batch: int  # clips in one part of the batch
+    shapes: tuple[tuple[int, int], ...]  # steps go round these: pixels of the random crop, clips in one part of the batch
     P_mean: float
     P_std: float
     first_frame: bool  # the latent of the first frame is a condition
     drop_token: float = 0.15
     drop_latent: float = 0.15
     still: float = 0.0  # share of clips that repeat their first frame, at motion bucket 0
+    pans: float = 0.0  # share of the others that are plain camera pans over a single frame
 
 
 @dataclass
@@ -105,26 +106,56 @@ def draw_fps(rng: np.random.Generator) -> float:
     return 7.0 if rng.random() < 0.5 else float(rng.integers(5, 31))
 
 
-def draw_batch(rng: np.random.Generator, clips: ClipSet, stage: Stage, encode: Encode) -> Batch:
-    """Random windows of clips of any bucket, cropped, mirrored and reversed, with their motion and a frame rate."""
+def draw_clip(rng: np.random.Generator, clips: ClipSet, stage: Stage, size: int) -> tuple[Tensor, Tensor, float]:
+    """One clip of the stage: its frames t 3 size size, the picture for the token 3 H W, the mean speed in widths a frame."""
+    if rng.random() < stage.pans:
+        still = clips.clip(int(rng.integers(clips.count)))[rng.integers(clips.frames)]
+        frames, speed = draw_pan(rng, still, frames=stage.frames, size=size, fastest=FULL_SPEED / 7 * clips.size)
+        return frames, to_tensor(still), speed / clips.size
     usable = clips.slower_than(FULL_SPEED / 7)
+    i = usable[rng.integers(len(usable))]
+    start = int(rng.integers(clips.frames - stage.frames + 1))
+    y, x = (8 * int(rng.integers((clips.size - size) // 8 + 1)) for _ in range(2))
+    turn, mirror = rng.choice((-1, 1), 2)
+    clip = clips.clip(i)[start : start + stage.frames][::turn, :, ::mirror]
+    speed = clips.speed(i)[start : start + stage.frames - 1]
+    mean = float(speed.mean()) if len(speed) else 0.0
+    return to_tensor(clip[:, y : y + size, x : x + size]), to_tensor(clip[0]), mean
+
+
+def draw_pan(
+    rng: np.random.Generator, still: np.ndarray, *, frames: int, size: int, fastest: float
+) -> tuple[Tensor, float]:
+    """A window that glides over a still, H W 3 uint8, mostly sideways: frames t 3 size size, pixels a frame."""
+    speed, angle = fastest * rng.random(), rng.normal(0, 0.15) + np.pi * rng.integers(2)
+    path = speed * np.arange(frames)[:, None] * np.array([np.sin(angle), np.cos(angle)])
+    path -= path.min(0)
+    scale = min(1.0, (len(still) - size - 1) / max(path.max(), 1e-6)) if len(still) > size + 1 else 0.0
+    path = path * scale
+    path += rng.random(2) * (len(still) - size - 1 - path.max(0)).clip(min=0)
+    pixels = to_tensor(still[:, :: rng.choice((-1, 1))])
+    windows = []
+    for y, x in path:
+        i, j = int(y), int(x)
+        patch = pixels[:, i : i + size + 1, j : j + size + 1]
+        rows = torch.lerp(patch[:, :size], patch[:, -size:], y - i)
+        windows.append(torch.lerp(rows[..., :size], rows[..., -size:], x - j))
+    return torch.stack(windows), speed * scale
+
+
+def draw_batch(rng: np.random.Generator, clips: ClipSet, stage: Stage, encode: Encode, *, step: int = 0) -> Batch:
+    """Clips of any bucket with their motion and a frame rate, each with its condition's noise."""
+    size, count = stage.shapes[step % len(stage.shapes)]
     frames, pictures, values = [], [], []
-    for _ in range(stage.batch):
-        i = usable[rng.integers(len(usable))]
-        start = int(rng.integers(clips.frames - stage.frames + 1))
-        y, x = (8 * int(rng.integers((clips.size - stage.size) // 8 + 1)) for _ in range(2))
-        turn, mirror = rng.choice((-1, 1), 2)
-        clip = clips.clip(i)[start : start + stage.frames][::turn, :, ::mirror]
-        speed = clips.speed(i)[start : start + stage.frames - 1]
+    for _ in range(count):
+        clip, picture, speed = draw_clip(rng, clips, stage, size)
         fps, ln_sigma = draw_fps(rng), rng.normal(-3.0, 0.5)
         if rng.random() < stage.still:
-            clip, speed = clip[:1].repeat(stage.frames, axis=0), speed * 0
-        mean = float(speed.mean()) if len(speed) else 0.0
-        fps = fps if mean * fps <= FULL_SPEED else 7.0  # a bucket above 255 would not say how fast
-        bucket = motion_bucket(mean, fps=fps)
-        frames.append(to_tensor(clip[:, y : y + stage.size, x : x + stage.size]))
-        pictures.append(to_tensor(clip[0]))
-        values.append([fps - 1, bucket, float(np.exp(ln_sigma))])
+            clip, speed = clip[:1].expand_as(clip), 0.0
+        fps = fps if speed * fps <= FULL_SPEED else 7.0  # a bucket above 255 would not say how fast
+        frames.append(clip)
+        pictures.append(picture)
+        values.append([fps - 1, motion_bucket(speed, fps=fps), float(np.exp(ln_sigma))])
     values = torch.tensor(values)
     x = torch.stack(frames)
     noise = torch.from_numpy(rng.standard_normal(x[:, 0].shape, np.float32))
@@ -134,6 +165,13 @@ def draw_batch(rng: np.random.Generator, clips: ClipSet, stage: Stage, encode: E
     return Batch(z=z, picture=torch.stack(pictures), concat=concat, vector=embed(values))
 
 
+def draw_noise_levels(rng: np.random.Generator, stage: Stage, count: int) -> Tensor:
+    """ln sigma of each clip, normal, at evenly spaced quantiles with a common random shift: less variance in a step."""
+    quantiles = (rng.random() + np.arange(count) / count) % 1
+    normal = NormalDist(stage.P_mean, stage.P_std)
+    return torch.tensor([normal.inv_cdf(min(max(q, 1e-6), 1 - 1e-6)) for q in quantiles])
+
+
 class DiffusionLoss:
     """E |F - (target)|²: the weight (1 + sigma²)/sigma² on D makes the error uniform in F (EDM, sigma_data 1)."""
 
@@ -141,10 +179,11 @@ class DiffusionLoss:
         self.clips, self.stage, self.encode = clips, stage, encode
 
     def __call__(self, model: Diffusion, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
-        batch, t = draw_batch(rng, self.clips, self.stage, self.encode), self.stage.frames
-        ln_sigma = torch.from_numpy(rng.normal(self.stage.P_mean, self.stage.P_std, self.stage.batch)).float()
+        batch, t = draw_batch(rng, self.clips, self.stage, self.encode, step=step), self.stage.frames
+        count = len(batch.concat)
+        ln_sigma = draw_noise_levels(rng, self.stage, count)
         keep_token, keep_latent = (
-            torch.from_numpy(rng.random(self.stage.batch) >= p).float()
+            torch.from_numpy(rng.random(count) >= p).float()
             for p in (self.stage.drop_token, self.stage.drop_latent if self.stage.first_frame else 1.0)
         )
         noise = torch.from_numpy(rng.standard_normal(batch.z.shape, np.float32))

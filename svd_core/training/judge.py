@@ -96,6 +96,24 @@ def flicker(frames: Tensor, flow: np.ndarray) -> float:
     return float(((warped - frames[:-1]).abs() * inside).sum() / (3 * inside.sum()))
 
 
+def explained(frames: Tensor, flow: np.ndarray) -> float:
+    """Share of the change from frame to frame that goes away when the next frame is warped back along the flow."""
+    return 1 - flicker(frames, flow) / flicker(frames, np.zeros_like(flow))
+
+
+def camera_share(flow: np.ndarray) -> float:
+    """Share of the flow's energy that one affine movement a step explains: 1 for a pan or zoom, near 0 for break-up.
+
+    flow t-1 H W 2; each step's movement is a least-squares fit over all pixels.
+    """
+    H, W = flow.shape[1:3]
+    y, x = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j]
+    known = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
+    wanted = flow.astype(np.float64).reshape(len(flow), -1, 2)
+    fitted = known @ (np.linalg.pinv(known) @ wanted)
+    return float((fitted**2).sum() / (wanted**2).sum())
+
+
 def decode_by_frame(svd: SVD, z: Tensor) -> Tensor:
     """The same decoder, each frame as a clip of its own."""
     return torch.cat([svd.vae.decode(frame[None], t=1) for frame in z])

@@ -36,6 +36,7 @@ class Run:
     parts: int = 1  # a batch is drawn and differentiated in so many parts
     workers: int = 1  # threads that share the parts; with one thread a core, cores need not wait for each other
     largest_gradient: float = 1.0
+    gentle: tuple[str, ...] = ()  # parameters whose names begin so learn at a tenth of the rate
     seed: int = 0
     save_seconds: float = 120.0
     sheet_steps: int = 1000
@@ -56,7 +57,7 @@ class Training:
     def __init__(self, model: nn.Module, run: Run, path: Path):
         self.model, self.run, self.path = model, run, Path(path)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.optimizer = Optimizer(self.parameters, muon=run.muon)
+        self.optimizer = Optimizer(self.parameters, muon=run.muon, gentle=run.gentle)
         self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
         self.step, self.history, self.window = 0, [], []
         self.replicas = [model, *(self.replica() for _ in range(run.workers - 1))]

@@ -24,9 +24,10 @@ def orthogonalise(matrices: Tensor, *, steps: int = 5) -> Tensor:
 class Optimizer:
     """One learning rate for both: Muon's update is scaled to AdamW's root mean square, 0.2 (Liu et al. 2025)."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter], *, muon: bool, betas=(0.9, 0.99), weight_decay=0.01):
+    def __init__(self, parameters: dict[str, nn.Parameter], *, muon: bool, gentle: tuple[str, ...] = (), betas=(0.9, 0.99), weight_decay=0.01):  # fmt: skip
         self.parameters, self.betas, self.weight_decay = parameters, betas, weight_decay
         self.hidden = {n for n, p in parameters.items() if muon and p.dim() > 1 and min(p.shape[0], p[0].numel()) >= SMALLEST_MATRIX}
+        self.gentle = {n for n in parameters if n.startswith(gentle)}
         self.state = {"count": torch.zeros(())}
         for name, p in parameters.items():
             self.state[f"first.{name}"] = torch.zeros_like(p, memory_format=torch.contiguous_format)
@@ -42,10 +43,10 @@ class Optimizer:
         self.state["count"] += 1
         updates = {n: self._adam(n, p.grad) for n, p in self.parameters.items() if p.grad is not None and n not in self.hidden}
         for name, update in (updates | self._muon()).items():
-            p = self.parameters[name]
+            p, rate = self.parameters[name], lr * (0.1 if name in self.gentle else 1.0)
             if p.dim() > 1:
-                p.mul_(1 - lr * self.weight_decay)
-            p.sub_(update, alpha=lr)
+                p.mul_(1 - rate * self.weight_decay)
+            p.sub_(update, alpha=rate)
             p.grad = None
 
     def _muon(self) -> dict[str, Tensor]:

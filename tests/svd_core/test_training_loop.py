@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
@@ -56,6 +57,57 @@ def test_killed_run_goes_on_with_the_same_numbers(tmp_path):
         assert torch.equal(tensor, resumed.averaged()[name])
     assert whole.history == resumed.history
     assert whole.step == resumed.step == 8
+
+
+@pytest.mark.parametrize("last", range(1, 8))
+@pytest.mark.parametrize("save_seconds", [0.0, 1e9])
+def test_run_killed_after_any_step_ends_with_the_same_numbers(tmp_path, last, save_seconds):
+    whole = make_training(tmp_path / "whole")
+    train(whole, regression)
+
+    def kill(step, steps, facts):
+        if step == last:
+            raise Killed
+
+    with pytest.raises(Killed):
+        train(make_training(tmp_path / "parts", save_seconds=save_seconds), regression, on_step=kill)
+    resumed = make_training(tmp_path / "parts")
+    train(resumed, regression)
+    assert all(torch.equal(tensor, resumed.averaged()[name]) for name, tensor in whole.averaged().items())
+    assert whole.history == resumed.history
+
+
+def test_full_disk_while_training_leaves_a_file_to_go_on_from(tmp_path, monkeypatch):
+    whole = make_training(tmp_path / "whole")
+    train(whole, regression)
+    training, write = make_training(tmp_path / "parts"), state.save_file
+
+    def fill(tensors, path, metadata):
+        if training.step == 4:
+            path.write_bytes(b"half of it")
+            raise SafetensorError("I/O error: No space left on device (os error 28)")
+        write(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(state, "save_file", fill)
+    with pytest.raises(OSError, match="No space left.*free some disk space"):
+        train(training, regression)
+    assert state.read(training.path)[1]["step"] == 3
+    assert list(training.path.parent.iterdir()) == [training.path]
+    monkeypatch.undo()
+    resumed = make_training(tmp_path / "parts")
+    train(resumed, regression)
+    assert all(torch.equal(tensor, resumed.averaged()[name]) for name, tensor in whole.averaged().items())
+
+
+def test_gentle_parameters_learn_at_a_tenth_of_the_rate():
+    models = make_model(), make_model()
+    for model, gentle in zip(models, ((), ("2.",))):
+        regression(model, np.random.default_rng(0), 0)[0].backward()
+        Optimizer(dict(model.named_parameters()), muon=True, gentle=gentle).step(0.01)
+    before = make_model()
+    for name, start in before.named_parameters():
+        usual, gentle = (dict(model.named_parameters())[name] - start for model in models)
+        assert_close(gentle, usual * (0.1 if name.startswith("2.") else 1.0), rtol=1e-3, atol=1e-6)
 
 
 def test_training_lowers_the_loss(tmp_path):

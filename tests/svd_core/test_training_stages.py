@@ -54,7 +54,7 @@ def pooled(x):
     return torch.cat([small, small[:, :1]], dim=1) / SCALE
 
 
-STAGE = diffusion.Stage(frames=4, size=64, batch=2, P_mean=0.0, P_std=1.0, first_frame=True, drop_token=0.0, drop_latent=0.0)
+STAGE = diffusion.Stage(frames=4, shapes=((64, 2),), P_mean=0.0, P_std=1.0, first_frame=True, drop_token=0.0, drop_latent=0.0)
 
 
 class PerfectUNet:
@@ -85,10 +85,10 @@ def test_loss_of_an_unknowing_network_is_that_of_unit_variance(clips, networks):
     def zero(x, *_, **__):
         return torch.zeros_like(x[:, :4])
 
-    loss = diffusion.DiffusionLoss(clips, replace(STAGE, batch=24), pooled)
+    loss = diffusion.DiffusionLoss(clips, replace(STAGE, shapes=((64, 24),)), pooled)
     rng = np.random.default_rng(1)
     value, _ = loss(Networks(zero, networks[2]), rng, 0)
-    z = diffusion.draw_batch(np.random.default_rng(1), clips, replace(STAGE, batch=24), pooled).z
+    z = diffusion.draw_batch(np.random.default_rng(1), clips, replace(STAGE, shapes=((64, 24),)), pooled).z
     assert min(float(z.square().mean()), 1) - 0.05 < float(value) < max(float(z.square().mean()), 1) + 0.05
 
 
@@ -208,3 +208,36 @@ def test_copying_unet_starts_at_minus_the_condition():
 def test_copying_needs_room_in_the_norm_groups():
     with pytest.raises(ValueError, match="8 channels in 4 groups leave no room"):
         diffusion.initialise_copy(VideoUNet(UNET))
+
+
+def test_pan_moves_a_window_at_the_stated_speed():
+    axis = np.linspace(0, 255, 96).astype(np.uint8)
+    still = np.stack([*np.meshgrid(axis, axis), np.zeros((96, 96), np.uint8)], -1)  # red is x, green is y
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        frames, speed = diffusion.draw_pan(rng, still, frames=5, size=64, fastest=2.0)
+        assert frames.shape == (5, 3, 64, 64)
+        moved = frames.diff(dim=0)[:, :2].mean((2, 3)) * 95 / 2  # pixels, from the ramps' slope
+        assert_close(moved.norm(dim=1), torch.full((4,), float(speed)), rtol=0.02, atol=0.02)  # the ramps are rounded to 255
+        assert moved.diff(dim=0).abs().max() < 0.02  # at constant pace
+
+
+def test_pan_over_a_still_of_its_own_size_stands():
+    still = np.random.default_rng(0).integers(0, 256, (65, 65, 3), dtype=np.uint8)
+    frames, speed = diffusion.draw_pan(np.random.default_rng(1), still, frames=3, size=64, fastest=2.0)
+    assert speed == 0
+    assert torch.equal(frames[0], frames[2])
+
+
+def test_noise_levels_of_a_batch_are_spread_evenly():
+    stage = replace(STAGE, P_mean=0.5, P_std=2.0)
+    for seed in range(5):
+        levels = diffusion.draw_noise_levels(np.random.default_rng(seed), stage, 8)
+        quantiles = torch.special.ndtr((levels - 0.5) / 2.0).sort().values
+        assert_close(quantiles.diff(), torch.full((7,), 1 / 8, dtype=levels.dtype), rtol=0, atol=1e-4)
+
+
+def test_steps_go_round_the_shapes(clips):
+    stage = replace(STAGE, shapes=((64, 1), (32, 3)), pans=1.0)
+    found = [diffusion.draw_batch(np.random.default_rng(0), clips, stage, pooled, step=s).z.shape for s in range(3)]
+    assert found == [(4, 4, 8, 8), (12, 4, 4, 4), (4, 4, 8, 8)]
