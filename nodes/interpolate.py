@@ -4,9 +4,12 @@ from comfy_api.latest import io
 
 from ..svd_core.interpolation import by_flow, interpolate
 from ..svd_core.interpolation.flow import QUALITIES
+from ..svd_core.interpolation.grid import count, rate
 from . import convert
 from .host import between as host_between
 from .host.progress import on_step
+
+MOST = 1000  # frames made from one; more is a slip of the keyboard, and would run for days
 
 
 def rates():
@@ -107,8 +110,10 @@ class PureSVDInterpolate(io.ComfyNode):
         interp_model=None,
     ) -> io.NodeOutput:
         convert.check_finite(cut_threshold=cut_threshold)
+        convert.check_image(images)
+        check_length(images, source_fps, target_fps, slow_motion)
         frames = interpolate(
-            convert.check_image(images).movedim(-1, 1),
+            images.movedim(-1, 1),
             source_fps=source_fps,
             target_fps=target_fps,
             slow_motion=slow_motion,
@@ -118,6 +123,23 @@ class PureSVDInterpolate(io.ComfyNode):
             on_step=on_step(),
         )
         return io.NodeOutput(frames.movedim(1, -1), float(target_fps))
+
+
+def check_length(images, source_fps, target_fps, slow_motion) -> None:
+    """Refuse a result that nobody could wait for or keep, before it is begun."""
+    source, target = rate("source_fps", source_fps), rate("target_fps", target_fps) * rate("slow_motion", slow_motion)
+    if target > MOST * source:
+        raise ValueError(
+            f"the result would have {float(target / source):,.0f} frames for each one, at most {MOST:,} are made; "
+            "use a higher source_fps, or a lower target_fps or slow_motion"
+        )
+    frames = count(len(images), source_fps=source, target_fps=target)
+    needed, free = frames * images[0].numel() * images.element_size(), host_between.free_memory()
+    if needed > free:
+        raise ValueError(
+            f"the result would have {frames:,} frames of {needed / 2**30:,.1f} GiB in all, {free / 2**30:,.1f} GiB of "
+            "memory are free; use fewer or smaller frames, or a lower target_fps or slow_motion"
+        )
 
 
 NODES = [PureSVDInterpolate]

@@ -9,17 +9,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...svd_core.interpolation.between import Between
+from ...svd_core.interpolation.between import Around, Between
 
 
 def device() -> torch.device:
     return comfy.model_management.get_torch_device()
 
 
+def free_memory() -> int:
+    """Bytes free where the frames of a finished clip are kept."""
+    return comfy.model_management.get_free_memory(torch.device("cpu"))
+
+
 def by_model(patcher) -> Between:
     """INTERP_MODEL -> Between; the model sees RGB, further channels are cross-faded."""
 
-    def between(a: Tensor, b: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    def between(
+        a: Tensor, b: Tensor, times: Sequence[float], around: Around = (None, None)
+    ) -> Iterator[Tensor]:
         dtype, model = patcher.model_dtype(), patcher.model
         c, H, W = a.shape[1:]
         needed = model.memory_used_forward((1, H, W, 3), dtype)

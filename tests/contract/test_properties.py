@@ -85,6 +85,8 @@ def widget(entry):
         return st.sampled_from(entry.options)
     if entry.io_type == "STRING":
         return st.text(max_size=20) | st.sampled_from(["../outside", "/outside", "a/b", "x" * 300, "a\0b"])
+    if entry.id == "source_fps":  # a tiny one asks for endless frames: refused, and tried here rather than waited for
+        return st.floats(1, entry.max) | st.sampled_from([entry.min, math.nan, math.inf])
     top = min(entry.max, EDGES.get(entry.id, entry.max))
     if entry.io_type == "INT":
         return st.integers(entry.min, top)
