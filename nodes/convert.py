@@ -30,7 +30,10 @@ def check_image(image: Tensor, *, lowest: float = -BRIGHTEST, highest: float = B
 def check_numbers(name: str, x: Tensor) -> tuple[float, float]:
     """Lowest and highest value, all of them numbers; row by row, because a clip can be large."""
     ends = [torch.aminmax(row.float()) for row in x]
-    low, high = float(torch.stack([end.min for end in ends]).min()), float(torch.stack([end.max for end in ends]).max())
+    low, high = (
+        float(torch.stack([end.min for end in ends]).min()),
+        float(torch.stack([end.max for end in ends]).max()),
+    )
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"the {name} holds NaN or infinite values; check the node that made it")
     return low, high
@@ -143,8 +146,16 @@ def conditioning(name: str, value: list) -> list:
 
 def _is_described(context: Tensor, details: dict) -> bool:
     photo = details.get("concat_latent_image")
-    fits = photo is None or (photo.ndim == 4 and photo.shape[1] == 4 and 0 not in photo.shape and is_usual(photo))
-    return fits and isinstance(context, Tensor) and context.ndim == 3 and 0 not in context.shape and is_usual(context)
+    fits = photo is None or (
+        photo.ndim == 4 and photo.shape[1] == 4 and 0 not in photo.shape and is_usual(photo)
+    )
+    return (
+        fits
+        and isinstance(context, Tensor)
+        and context.ndim == 3
+        and 0 not in context.shape
+        and is_usual(context)
+    )
 
 
 def empty_latent(frames: int, width: int, height: int) -> dict:

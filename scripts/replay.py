@@ -16,7 +16,9 @@ from clients.puresvd_client import Client, Refused  # noqa: E402
 from scripts import cache  # noqa: E402
 
 PARTS = ("weights", "inputs", "seeds", "versions", "machine")
-MARK = "replay"  # an input no node has; the server ignores it, but takes the graph for a new one and runs it all
+MARK = (
+    "replay"  # an input no node has; the server ignores it, but takes the graph for a new one and runs it all
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -41,7 +43,9 @@ def read(path: Path) -> dict[str, Any]:
     except (UnicodeDecodeError, json.JSONDecodeError):
         manifest = None
     if not isinstance(manifest, dict) or not {"frames", "graph", *PARTS} <= set(manifest):
-        raise ValueError(f"{path} is no manifest; choose a JSON file written by the node Record Video Manifest")
+        raise ValueError(
+            f"{path} is no manifest; choose a JSON file written by the node Record Video Manifest"
+        )
     return manifest
 
 
@@ -70,10 +74,15 @@ def compare(wanted: dict[str, Any], found: dict[str, Any]) -> str:
         if here.get(name) != there.get(name)
     ]
     if wanted["frames"] == found["frames"]:
-        return "the frames are the same, bit for bit" + (f", although {', '.join(changed)}" if changed else "")
+        return "the frames are the same, bit for bit" + (
+            f", although {', '.join(changed)}" if changed else ""
+        )
     if wanted["frames"]["shape"] != found["frames"]["shape"]:
         changed.append(f"the clip is {found['frames']['shape']} instead of {wanted['frames']['shape']}")
-    why = ", ".join(changed) or "weights, inputs, versions and machine do not; a node of the graph is not repeatable"
+    why = (
+        ", ".join(changed)
+        or "weights, inputs, versions and machine do not; a node of the graph is not repeatable"
+    )
     return f"the frames differ: {why}"
 
 

@@ -70,9 +70,18 @@ def functions(path):
     for module in list(sys.modules.values()):
         file = getattr(module, "__file__", None) or ""
         name = getattr(module, "__name__", "")
-        if file.startswith(f"{path}{os.sep}") and str(ROOT) not in file or name.startswith("torch.nn") or name == "torch":
+        if (
+            file.startswith(f"{path}{os.sep}")
+            and str(ROOT) not in file
+            or name.startswith("torch.nn")
+            or name == "torch"
+        ):
             found |= {f"{name}.{key}": value for key, value in vars(module).items() if is_code(value)}
-            for cls in [value for value in vars(module).values() if inspect.isclass(value) and value.__module__ == name]:
+            for cls in [
+                value
+                for value in vars(module).values()
+                if inspect.isclass(value) and value.__module__ == name
+            ]:
                 found |= {f"{name}.{cls.__qualname__}.{key}": v for key, v in vars(cls).items() if is_code(v)}
     return found
 
@@ -104,7 +113,9 @@ def settings():
 
 
 def run(execution, prompt):
-    server = types.SimpleNamespace(client_id=None, last_node_id=None, last_prompt_id=None, send_sync=lambda *a: None)
+    server = types.SimpleNamespace(
+        client_id=None, last_node_id=None, last_prompt_id=None, send_sync=lambda *a: None
+    )
     limits = {"lru": 0, "ram": 0.0, "ram_inactive": 0.0}
     executor = execution.PromptExecutor(server, execution.CacheType.CLASSIC, limits)
     ends = [key for key, node in prompt.items() if node["class_type"].startswith(("Save", "PureSVDManifest"))]
@@ -147,7 +158,9 @@ def main(path, base, prompt):
     later = settings()
     report |= {
         "tried": list(guard.tried),
-        "patched": differences(before, {key: value for key, value in functions(path).items() if key in before}),
+        "patched": differences(
+            before, {key: value for key, value in functions(path).items() if key in before}
+        ),
         "replaced": sorted(key for key in known if nodes.NODE_CLASS_MAPPINGS.get(key) is not known[key]),
         "spoiled": sorted(key for key in earlier if earlier[key] != later[key]),
         "compared": len(before),

@@ -10,7 +10,10 @@ from clients.puresvd_client import WORKFLOW, set_photo, videos
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.jpg"
 SMALL = {"width": 64, "height": 64, "frames": 2, "steps": 2, "max_cfg": 2.5}
 CHECKPOINTS = {"nano": "svd-nano (embedded)", "random": "tiny.safetensors"}
-REMADE = ("PureSVDImageToVideo", "PureSVDSample")  # all but the loaders' outputs, so that a model is used again
+REMADE = (
+    "PureSVDImageToVideo",
+    "PureSVDSample",
+)  # all but the loaders' outputs, so that a model is used again
 
 
 def graph(model="nano", *, remake="", **changes):
@@ -23,7 +26,9 @@ def graph(model="nano", *, remake="", **changes):
     for node in prompt.values():
         node["inputs"] |= {key: value for key, value in wanted.items() if key in node["inputs"]}
         if remake and node["class_type"] in REMADE:
-            node["inputs"]["remake"] = remake  # unknown inputs are no fault to the host, but another cache key
+            node["inputs"]["remake"] = (
+                remake  # unknown inputs are no fault to the host, but another cache key
+            )
     return prompt
 
 
@@ -70,7 +75,12 @@ def every_node(photo):
     guidance = {"min_cfg": 1.0, "max_cfg": 2.0, "curve": "triangle"}
     described = {"positive": ["3", 0], "negative": ["3", 1]}
     parts = {f"{part}_name": "checkpoints/tiny.safetensors" for part in ("unet", "vae", "clip")}
-    custom = {"noise": ["noise", 0], "guider": ["guider", 0], "sampler": ["sampler", 0], "sigmas": ["levels", 0]}
+    custom = {
+        "noise": ["noise", 0],
+        "guider": ["guider", 0],
+        "sampler": ["sampler", 0],
+        "sigmas": ["levels", 0],
+    }
     more = {
         "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
         "levels": ("PureSVDSigmas", choice | noise),
@@ -79,7 +89,10 @@ def every_node(photo):
         "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
         "custom": ("SamplerCustomAdvanced", custom | {"latent_image": ["4", 0]}),
         "redecoded": ("PureSVDDecode", {"vae": ["parts", 2], "samples": ["custom", 0], "memory": 0.0}),
-        "smooth": ("PureSVDInterpolate", {"images": frames, "detect_cuts": True, "cut_threshold": 0.5} | rates),
+        "smooth": (
+            "PureSVDInterpolate",
+            {"images": frames, "detect_cuts": True, "cut_threshold": 0.5} | rates,
+        ),
         "steady": ("PureSVDDeflicker", {"images": ["smooth", 0], "window": 24.0, "strength": 1.0}),
         "locked": ("PureSVDColorLock", {"images": ["steady", 0], "anchor_frames": 1, "strength": 1.0}),
         "saved": ("SaveImage", {"images": ["redecoded", 0], "filename_prefix": "redecoded"}),

@@ -25,7 +25,12 @@ def video(host, name):
     size = {"width": 32, "height": 32, "frames": 2, "fit": "crop", "compatibility": "reference"}
     motion = {"motion_bucket_id": 127, "fps": 7, "augmentation_level": 0.02, "seed": 0}
     positive, negative, latent = host.run(
-        "PureSVDImageToVideo", clip_vision=clip_vision, vae=vae, image=torch.rand(1, 32, 32, 3), **size, **motion
+        "PureSVDImageToVideo",
+        clip_vision=clip_vision,
+        vae=vae,
+        image=torch.rand(1, 32, 32, 3),
+        **size,
+        **motion,
     )
     guidance = {"min_cfg": 1.0, "max_cfg": 2.0, "curve": "linear"}
     (made,) = host.run(
@@ -44,7 +49,10 @@ def test_damaged_weights_are_named_at_first_use(host, part, value):
     broken = tensors[name].clone()
     broken.view(-1)[1] = value
     write_safetensors(folder / "damaged.safetensors", {**tensors, name: broken}, metadata)
-    with torch.inference_mode(), pytest.raises(ValueError, match=rf"damaged\.safetensors is damaged: .*{told}.*; download"):
+    with (
+        torch.inference_mode(),
+        pytest.raises(ValueError, match=rf"damaged\.safetensors is damaged: .*{told}.*; download"),
+    ):
         video(host, "damaged.safetensors")
 
 

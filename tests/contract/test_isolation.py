@@ -36,7 +36,9 @@ def report(tmp_path_factory):
 def test_pack_loads_and_every_node_runs_with_everything_forbidden(report):
     assert report["loaded"]
     assert report["success"], report["fault"]
-    assert set(report["added"]) == {node["class_type"] for node in every_node("").values() if "PureSVD" in node["class_type"]}
+    assert set(report["added"]) == {
+        node["class_type"] for node in every_node("").values() if "PureSVD" in node["class_type"]
+    }
 
 
 def test_import_opens_no_connection_starts_no_process_writes_no_file(report):
@@ -63,7 +65,8 @@ def test_what_is_forbidden_would_have_been_seen(report):
 
 
 BANNED = {
-    "pickle", "shelve", "marshal", "subprocess", "multiprocessing", "socket", "ssl", "http", "urllib", "requests", "ctypes",
+    "pickle", "shelve", "marshal", "subprocess", "multiprocessing", "socket", "ssl", "http", "urllib",
+    "requests", "ctypes",
     "training",  # a command of its own, with worker processes; the nodes do without it
 }  # fmt: skip
 

@@ -21,7 +21,11 @@ def proofs():
 
 
 def functions_of(path):
-    return {node.name for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")}
+    return {
+        node.name
+        for node in ast.parse(path.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_")
+    }
 
 
 def test_every_test_named_on_the_page_exists():
@@ -37,7 +41,11 @@ def test_every_promise_names_a_test():
 
 def test_every_test_of_the_contract_is_on_the_page():
     folder = ROOT / "tests" / "contract"
-    there = {(f"tests/contract/{path.name}", name) for path in folder.glob("test_*.py") for name in functions_of(path)}
+    there = {
+        (f"tests/contract/{path.name}", name)
+        for path in folder.glob("test_*.py")
+        for name in functions_of(path)
+    }
     assert {entry for entry in there - set(proofs()) if not entry[0].endswith("test_page.py")} == set()
 
 

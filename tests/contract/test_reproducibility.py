@@ -70,13 +70,25 @@ def test_replay_refuses_another_json_file_by_name(tmp_path, capsys):
     assert f"{path} is no manifest; choose" in capsys.readouterr().err
 
 
-SAME = {"frames": {"shape": [2, 8, 8, 3], "sha256": "a"}, "weights": {}, "inputs": {}, "seeds": {}, "machine": {}}
+SAME = {
+    "frames": {"shape": [2, 8, 8, 3], "sha256": "a"},
+    "weights": {},
+    "inputs": {},
+    "seeds": {},
+    "machine": {},
+}
 CASES = [
     ({}, "the frames are the same, bit for bit"),
     ({"versions": {"torch": "2"}}, "the frames are the same, bit for bit, although versions torch is 2 instead of 1"),
-    ({"frames": {"shape": [2, 8, 8, 3], "sha256": "b"}}, "the frames differ: weights, inputs, versions and machine do not; a node of the graph is not repeatable"),
-    ({"frames": {"shape": [1, 8, 8, 3], "sha256": "b"}, "machine": {"threads": 2}}, "the frames differ: machine threads is 2 instead of absent, the clip is [1, 8, 8, 3] instead of [2, 8, 8, 3]"),
-]  # fmt: skip
+    (
+        {"frames": {"shape": [2, 8, 8, 3], "sha256": "b"}},
+        "the frames differ: weights, inputs, versions and machine do not; a node of the graph is not repeatable",
+    ),
+    (
+        {"frames": {"shape": [1, 8, 8, 3], "sha256": "b"}, "machine": {"threads": 2}},
+        "the frames differ: machine threads is 2 instead of absent, the clip is [1, 8, 8, 3] instead of [2, 8, 8, 3]",
+    ),
+]
 
 
 @pytest.mark.parametrize(("changes", "sentence"), CASES)

@@ -25,7 +25,10 @@ def test_models_take_turns(road, alone):
 
 
 FAILURES = {
-    "conditioning": ({"augmentation_level": float("nan")}, "PureSVDImageToVideo .* augmentation_level is nan"),
+    "conditioning": (
+        {"augmentation_level": float("nan")},
+        "PureSVDImageToVideo .* augmentation_level is nan",
+    ),
     "sampling": ({"max_cfg": float("nan")}, "PureSVDSample .* max_cfg is nan"),
     "decode": ({"memory": 0.0001}, "PureSVDDecode .* raise the memory limit"),
 }
@@ -72,7 +75,9 @@ async def cancelled(road, prompt, node):
 
 
 LONG = {LOAD: {}, SAMPLE: {"steps": 1000}, DECODE: {"width": 256, "height": 256, "frames": 8, "steps": 1}}
-NOTICED = {LOAD: (LOAD, DESCRIBE)}  # a small file may be loaded before the cancel arrives; then the next node stops
+NOTICED = {
+    LOAD: (LOAD, DESCRIBE)
+}  # a small file may be loaded before the cancel arrives; then the next node stops
 
 
 @pytest.mark.parametrize("node", LONG)

@@ -44,7 +44,9 @@ def outcome(client, prompt, end):
         assert time.monotonic() < end_of_patience, "it hangs"
         time.sleep(0.01)
     events = dict(entry["status"]["messages"])
-    return ("failed", events["execution_error"]) if "execution_error" in events else ("done", entry["outputs"])
+    return (
+        ("failed", events["execution_error"]) if "execution_error" in events else ("done", entry["outputs"])
+    )
 
 
 @pytest.mark.parametrize("node_id", TABLE)

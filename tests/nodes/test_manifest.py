@@ -59,7 +59,10 @@ def test_clip_is_passed_on_and_the_text_is_the_files(write):
     out, found = write({})
     assert out.args[0] is CLIP
     assert json.loads(out.args[1]) == found
-    assert found["frames"] == {"shape": [2, 4, 6, 3], "sha256": hashlib.sha256(CLIP.numpy().tobytes()).hexdigest()}
+    assert found["frames"] == {
+        "shape": [2, 4, 6, 3],
+        "sha256": hashlib.sha256(CLIP.numpy().tobytes()).hexdigest(),
+    }
 
 
 def test_frames_are_hashed_by_their_values_alone(write):
@@ -75,14 +78,21 @@ def test_every_kind_of_weights_and_input_is_hashed(host, make, write):
     (host.base / "input" / "hashed.png").write_bytes(b"photo")
     prompt = {
         "load": node("PureSVDLoadCheckpoint", ckpt_name=whole, weight_dtype="fp32"),
-        "parts": node("PureSVDLoadParts", unet_name=f"checkpoints/{whole}", vae_name="gone.safetensors", link=["load", 0]),
+        "parts": node(
+            "PureSVDLoadParts",
+            unet_name=f"checkpoints/{whole}",
+            vae_name="gone.safetensors",
+            link=["load", 0],
+        ),
         "folder": node("PureSVDLoadCheckpoint", ckpt_name=folder, link=["parts", 0]),
         "photo": node("LoadImage", image="hashed.png", link=["folder", 0]),
         "end": node("PureSVDManifest", images=["photo", 0], seed=7),
     }
     _, found = write(prompt)
     files = [path for path in (models / folder).rglob("*") if path.suffix in (".safetensors", ".json")]
-    wanted = {f"diffusers/hashed/{path.relative_to(models / folder).as_posix()}": sha256(path) for path in files}
+    wanted = {
+        f"diffusers/hashed/{path.relative_to(models / folder).as_posix()}": sha256(path) for path in files
+    }
     assert found["weights"] == wanted | {f"checkpoints/{whole}": sha256(models / "checkpoints" / whole)}
     assert found["inputs"] == {"hashed.png": hashlib.sha256(b"photo").hexdigest()}
     assert found["seeds"] == {"end.seed": 7}
