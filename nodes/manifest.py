@@ -70,7 +70,8 @@ def ancestry(prompt: dict, node_id: str) -> dict:
             continue
         entry = prompt[key]
         graph[key] = {"class_type": entry["class_type"], "inputs": entry["inputs"]}
-        waiting += [value[0] for value in entry["inputs"].values() if isinstance(value, list) and value]
+        lists = [value for value in entry["inputs"].values() if isinstance(value, list) and value]
+        waiting += [value[0] for value in lists if isinstance(value[0], str) and value[0] in prompt]  # links
     return {key: graph[key] for key in prompt if key in graph}
 
 

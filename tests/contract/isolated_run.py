@@ -67,23 +67,20 @@ def start_host(path, base):
 def functions(path):
     """Every function, class and method of the host and of torch's layers, by name; kept alive, so identity tells."""
     found = {}
-    for module in list(sys.modules.values()):
-        file = getattr(module, "__file__", None) or ""
-        name = getattr(module, "__name__", "")
-        if (
-            file.startswith(f"{path}{os.sep}")
-            and str(ROOT) not in file
-            or name.startswith("torch.nn")
-            or name == "torch"
-        ):
-            found |= {f"{name}.{key}": value for key, value in vars(module).items() if is_code(value)}
-            for cls in [
-                value
-                for value in vars(module).values()
-                if inspect.isclass(value) and value.__module__ == name
-            ]:
+    for name, module in list(sys.modules.items()):
+        if not (name == "torch" or name.startswith("torch.nn") or is_inside(module, path)):
+            continue
+        found |= {f"{name}.{key}": value for key, value in vars(module).items() if is_code(value)}
+        for cls in filter(inspect.isclass, vars(module).values()):
+            if cls.__module__ == name:
                 found |= {f"{name}.{cls.__qualname__}.{key}": v for key, v in vars(cls).items() if is_code(v)}
     return found
+
+
+def is_inside(module, path):
+    """Of the host, and not of the pack, which may lie among the host's custom nodes."""
+    file = getattr(module, "__file__", None) or ""
+    return file.startswith(f"{path}{os.sep}") and not file.startswith(f"{ROOT}{os.sep}")
 
 
 def is_code(value):

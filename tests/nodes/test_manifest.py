@@ -46,7 +46,7 @@ def test_only_what_leads_to_the_node_is_written_down(write):
     prompt = {
         "a": node("LoadImage", image="none.png"),
         "b": node("Unrelated", seed=3),
-        "end": node("PureSVDManifest", images=["a", 0]),
+        "end": node("PureSVDManifest", images=["a", 0], points=[[1, 2], [3, 4]], names=["x", 1]),
         "later": node("SaveVideo", video=["end", 0], noise_seed=4),
     }
     _, found = write(prompt)
