@@ -53,6 +53,7 @@ class Stage:
     drop_latent: float = 0.15
     still: float = 0.0  # share of clips that repeat their first frame, at motion bucket 0
     pans: float = 0.0  # share of the others that are plain camera pans over a single frame
+    one_way: bool = False  # all pans go to the right: speed and frame number then say what each frame shows
 
 
 @dataclass
@@ -110,7 +111,8 @@ def draw_clip(rng: np.random.Generator, clips: ClipSet, stage: Stage, size: int)
     """One clip of the stage: its frames t 3 size size, the picture for the token 3 H W, the mean speed in widths a frame."""
     if rng.random() < stage.pans:
         still = clips.clip(int(rng.integers(clips.count)))[rng.integers(clips.frames)]
-        frames, speed = draw_pan(rng, still, frames=stage.frames, size=size, fastest=FULL_SPEED / 7 * clips.size)
+        fastest = FULL_SPEED / 7 * clips.size
+        frames, speed = draw_pan(rng, still, frames=stage.frames, size=size, fastest=fastest, one_way=stage.one_way)
         return frames, to_tensor(still), speed / clips.size
     usable = clips.slower_than(FULL_SPEED / 7)
     i = usable[rng.integers(len(usable))]
@@ -124,10 +126,10 @@ def draw_clip(rng: np.random.Generator, clips: ClipSet, stage: Stage, size: int)
 
 
 def draw_pan(
-    rng: np.random.Generator, still: np.ndarray, *, frames: int, size: int, fastest: float
+    rng: np.random.Generator, still: np.ndarray, *, frames: int, size: int, fastest: float, one_way: bool = False
 ) -> tuple[Tensor, float]:
     """A window that glides over a still, H W 3 uint8, mostly sideways: frames t 3 size size, pixels a frame."""
-    speed, angle = fastest * rng.random(), rng.normal(0, 0.15) + np.pi * rng.integers(2)
+    speed, angle = fastest * rng.random(), 0.0 if one_way else rng.normal(0, 0.15) + np.pi * rng.integers(2)
     path = speed * np.arange(frames)[:, None] * np.array([np.sin(angle), np.cos(angle)])
     path -= path.min(0)
     scale = min(1.0, (len(still) - size - 1) / max(path.max(), 1e-6)) if len(still) > size + 1 else 0.0

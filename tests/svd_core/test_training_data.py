@@ -9,6 +9,7 @@ from PIL import Image
 from svd_core.training import clips as clip_files
 from svd_core.training import pictures, scenes
 from svd_core.training.clips import ClipSet, to_tensor
+from svd_core.training.diffusion import draw_pan
 from svd_core.training.scenes import Camera, Layer, motion_bucket, render, similarity
 
 photographs = pytest.importorskip("svd_core.training.photographs")
@@ -121,3 +122,32 @@ def test_curves_and_sheets_are_written_as_png(tmp_path):
 
 def test_to_tensor_spans_minus_one_to_one():
     assert to_tensor(np.array([[[0, 255, 51]]], np.uint8)).flatten().tolist() == pytest.approx([-1, 1, -0.6])
+
+
+def test_pan_moves_a_window_at_the_stated_speed():
+    axis = np.linspace(0, 255, 96).astype(np.uint8)
+    still = np.stack([*np.meshgrid(axis, axis), np.zeros((96, 96), np.uint8)], -1)  # red is x, green is y
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        frames, speed = draw_pan(rng, still, frames=5, size=64, fastest=2.0)
+        assert frames.shape == (5, 3, 64, 64)
+        moved = frames.diff(dim=0)[:, :2].mean((2, 3)) * 95 / 2  # pixels, from the ramps' slope
+        torch.testing.assert_close(moved.norm(dim=1), torch.full((4,), float(speed)), rtol=0.02, atol=0.02)  # the ramps are rounded to 255
+        assert moved.diff(dim=0).abs().max() < 0.02  # at constant pace
+
+
+def test_one_way_pans_show_what_lies_to_the_right():
+    still = np.zeros((96, 96, 3), np.uint8) + np.arange(96, dtype=np.uint8)[:, None]  # brightness is x, in both mirrorings
+    still = np.maximum(still, still[:, ::-1]) - 48  # darkest in the middle
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        frames, speed = draw_pan(rng, still, frames=4, size=64, fastest=2.0, one_way=True)
+        assert speed > 0
+        assert (frames[1:, :, :, -9:].mean((1, 2, 3)) > frames[:-1, :, :, -9:].mean((1, 2, 3))).all()
+
+
+def test_pan_over_a_still_of_its_own_size_stands():
+    still = np.random.default_rng(0).integers(0, 256, (65, 65, 3), dtype=np.uint8)
+    frames, speed = draw_pan(np.random.default_rng(1), still, frames=3, size=64, fastest=2.0)
+    assert speed == 0
+    assert torch.equal(frames[0], frames[2])

@@ -210,25 +210,6 @@ def test_copying_needs_room_in_the_norm_groups():
         diffusion.initialise_copy(VideoUNet(UNET))
 
 
-def test_pan_moves_a_window_at_the_stated_speed():
-    axis = np.linspace(0, 255, 96).astype(np.uint8)
-    still = np.stack([*np.meshgrid(axis, axis), np.zeros((96, 96), np.uint8)], -1)  # red is x, green is y
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        frames, speed = diffusion.draw_pan(rng, still, frames=5, size=64, fastest=2.0)
-        assert frames.shape == (5, 3, 64, 64)
-        moved = frames.diff(dim=0)[:, :2].mean((2, 3)) * 95 / 2  # pixels, from the ramps' slope
-        assert_close(moved.norm(dim=1), torch.full((4,), float(speed)), rtol=0.02, atol=0.02)  # the ramps are rounded to 255
-        assert moved.diff(dim=0).abs().max() < 0.02  # at constant pace
-
-
-def test_pan_over_a_still_of_its_own_size_stands():
-    still = np.random.default_rng(0).integers(0, 256, (65, 65, 3), dtype=np.uint8)
-    frames, speed = diffusion.draw_pan(np.random.default_rng(1), still, frames=3, size=64, fastest=2.0)
-    assert speed == 0
-    assert torch.equal(frames[0], frames[2])
-
-
 def test_noise_levels_of_a_batch_are_spread_evenly():
     stage = replace(STAGE, P_mean=0.5, P_std=2.0)
     for seed in range(5):
