@@ -1,14 +1,15 @@
-"""Frames between two frames: both are carried along the flow and mixed where they agree."""
+"""Frames between two frames: both are carried along several likely motions and mixed where they agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor
 
 from .filters import gaussian, smooth
-from .flow import QUALITIES, Quality, bidirectional
+from .flow import QUALITIES, bidirectional, windowed
 from .warp import fill, splat, warp
 
 PHOTOMETRIC = 30.0  # how fast a colour difference takes trust from a flow vector
@@ -16,11 +17,19 @@ FLOOR = 1e-4  # trust left to a vector that nothing confirms
 WINDOW = gaussian(4.0)  # over which the mix is judged
 DOUBT = 0.3  # how much a disagreement of the moved frames counts against one of the unmoved
 NOISE = 1e-5  # squared difference below which two mixes count as equal
+NEARBY = gaussian(3.0)  # over which two accelerations must agree
+SLIGHT = 0.1  # squared pixels below which they hardly count
+ALONE = 0.3  # share of an acceleration that only one end shows
+EVEN = gaussian(2.0)  # smooths accelerations
 
-Between = Callable[[Tensor, Tensor, Sequence[float]], Iterable[Tensor]]
+Around = tuple[Tensor | None, Tensor | None]
+Between = Callable[[Tensor, Tensor, Sequence[float], Around], Iterable[Tensor]]
+Flow = Callable[[Tensor, Tensor], Tensor]
 
 
-def crossfade(a: Tensor, b: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+def crossfade(
+    a: Tensor, b: Tensor, times: Sequence[float], around: Around = (None, None)
+) -> Iterator[Tensor]:
     """Plain mixing: 1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each"""
     return (torch.lerp(a, b, t) for t in times)
 
@@ -29,15 +38,35 @@ def by_flow(quality: str = "balanced") -> Between:
     """A `Between` that follows motion; `quality` is fast, balanced or best."""
     if quality not in QUALITIES:
         raise ValueError(f"quality {quality!r} is unknown; use {', '.join(QUALITIES)}")
-    return lambda a, b, times: moved(a, b, times, quality=QUALITIES[quality])
+    chosen = QUALITIES[quality]
+    flow = lru_cache(maxsize=3)(partial(bidirectional, quality=chosen))  # serves the neighbours of a pair too
+    return partial(moved, flow=flow, calm=partial(windowed, quality=chosen))
 
 
-def moved(a: Tensor, b: Tensor, times: Sequence[float], *, quality: Quality) -> Iterator[Tensor]:
-    """1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each; the flow is computed once, each frame when asked for"""
-    flow = bidirectional(a, b, quality=quality)
-    weight = trust(torch.cat((a, b)), flow)
+def moved(
+    a: Tensor,
+    b: Tensor,
+    times: Sequence[float],
+    around: Around = (None, None),
+    *,
+    flow: Flow,
+    calm: Flow,
+) -> Iterator[Tensor]:
+    """1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each; motion is followed once, each frame made when asked for
+
+    `around` are the frames before a and after b, None beyond an end or a cut; with them paths may be curved.
+    """
+    frames = torch.cat((a, b))
+    v, other = flow(a, b), calm(a, b)
+    weight, other_weight = trust(frames, v), trust(frames, other)
+    before, after = around
+    bends = (
+        None if before is None else v[:1] + flow(before, a)[1:],
+        None if after is None else v[1:] + flow(b, after)[:1],
+    )
     for t in times:
-        yield mix(a, b, (along(flow, weight, t), flow[:1], -flow[1:]), t)
+        motions = (along(v, weight, t), v[:1], -v[1:], along(other, other_weight, t))
+        yield mix(a, b, motions, curve(v, weight, bends, t), t)
 
 
 def trust(frames: Tensor, flow: Tensor) -> Tensor:
@@ -54,11 +83,34 @@ def along(flow: Tensor, weight: Tensor, t: float) -> Tensor:
     return fill(splat(flow * sign, flow * share, weight).sum(0, keepdim=True))
 
 
-def mix(a: Tensor, b: Tensor, motions: Sequence[Tensor], t: float) -> Tensor:
+def curve(flow: Tensor, weight: Tensor, bends: Sequence[Tensor | None], t: float) -> Tensor:
+    """How far the chord lies off the curved path at time t: 2 2 H W, 2 1 H W, accelerations 1 2 H W -> 1 2 H W
+
+    The accelerations seen at both ends count as far as they agree (Xu et al. 2019 take their mean).
+    """
+    seen = [
+        fill(splat(bend, flow[k : k + 1] * share, weight[k : k + 1]))
+        for k, (bend, share) in enumerate(zip(bends, (t, 1 - t)))
+        if bend is not None
+    ]
+    if not seen:
+        return torch.zeros_like(flow[:1])
+    bend = agreed(*seen) if len(seen) == 2 else ALONE * seen[0]
+    return smooth(bend, EVEN) * (t * (1 - t) / 2)
+
+
+def agreed(p: Tensor, q: Tensor) -> Tensor:
+    """The mean where both are alike, nothing where they are opposed: 1 2 H W, 1 2 H W -> 1 2 H W"""
+    common = smooth((p * q).sum(1, keepdim=True), NEARBY)
+    size = smooth((p * p + q * q).sum(1, keepdim=True), NEARBY)
+    return (p + q) * (common / (size + SLIGHT)).clamp(min=0)
+
+
+def mix(a: Tensor, b: Tensor, motions: Sequence[Tensor], bend: Tensor, t: float) -> Tensor:
     """Both frames carried to time t along each motion and not at all; where they agree best counts most."""
     total, made = torch.zeros_like(a[:, :1]), torch.zeros_like(a)
-    carried = [(warp(a, -t * v, "bicubic"), warp(b, (1 - t) * v, "bicubic"), DOUBT) for v in motions]
-    for from_a, from_b, doubt in [(a, b, 1.0), *carried]:
+    carried = ((warp(a, bend - t * v, "bicubic"), warp(b, bend + (1 - t) * v, "bicubic")) for v in motions)
+    for doubt, (from_a, from_b) in [(1.0, (a, b)), *((DOUBT, pair) for pair in carried)]:
         error = smooth((from_a - from_b).square().mean(1, keepdim=True), WINDOW) + NOISE
         weight = 1 / (doubt * error)
         total, made = total + weight, made + weight * torch.lerp(from_a, from_b, t)

@@ -1,8 +1,9 @@
-"""Dense flow between two frames, without learned weights.
+"""Dense flow between two frames, without learned weights, coarse to fine.
 
-Coarse to fine. On each scale every pixel first takes the best of a few proposals (its own flow, none, that of
+`bidirectional`: on each scale every pixel first takes the best of a few proposals (its own flow, none, that of
 pixels around it; Barnes et al. 2009), which saves what moves otherwise than its surroundings, then a robust
 variational solve (Brox et al. 2004) settles the fractions of a pixel.
+`windowed`: least squares over a window (Lucas and Kanade 1981), calmer where nothing moves as a whole.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ EPSILON_SMOOTH = 0.2  # the same for flow differences, in pixels
 LAMBDA = 0.04  # weight of smoothness
 PATCH = gaussian(1.5)  # window that judges proposals
 REACH = (1, 3, 9)  # pixels from which neighbours' flow is proposed
+WINDOW = gaussian(2.0)  # of least squares
+FLAT = 1e-5  # squared gradient below which least squares leave the flow as it is
+STEPS = 3  # of least squares, on each scale
 LOCAL = gaussian(6.0)  # window of the local mean taken out of luma
 
 
@@ -50,13 +54,19 @@ def features(y: Tensor) -> Tensor:
     return torch.cat((y - smooth(y, LOCAL), 2 * gx, 2 * gy), 1)
 
 
+def pyramid(a: Tensor, b: Tensor, *, finest: int, coarsest: int) -> list[Tensor]:
+    """1 c H W, 1 c H W -> luma of both, 2 1 h w, from the coarsest scale to the finest"""
+    scales = [torch.cat((luma(a), luma(b)))]
+    while min(scales[-1].shape[-2:]) >= 2 * coarsest:
+        scales.append(halve(scales[-1]))
+    return scales[min(finest, len(scales) - 1) :][::-1]
+
+
 def bidirectional(a: Tensor, b: Tensor, *, quality: Quality) -> Tensor:
     """Flow a -> b and b -> a: 1 c H W, 1 c H W in [0, 1] -> 2 2 H W, x then y in pixels"""
-    scales = [torch.cat((luma(a), luma(b)))]
-    while min(scales[-1].shape[-2:]) >= 2 * quality.coarsest:
-        scales.append(halve(scales[-1]))
-    v = scales[0].new_zeros(2, 2, *scales[-1].shape[-2:])
-    for y in reversed(scales[min(quality.finest, len(scales) - 1) :]):
+    scales = pyramid(a, b, finest=quality.finest, coarsest=quality.coarsest)
+    v = torch.zeros_like(scales[0]).expand(-1, 2, -1, -1)
+    for y in scales:
         source = features(y)
         target = source.flip(0)
         v = enlarge(v, y.shape[-2:])
@@ -64,6 +74,27 @@ def bidirectional(a: Tensor, b: Tensor, *, quality: Quality) -> Tensor:
             v = propose(source, target, v)
             v = median3(solve(source, target, v, iterations=quality.iterations))
     return enlarge(v, a.shape[-2:])
+
+
+def windowed(a: Tensor, b: Tensor, *, quality: Quality) -> Tensor:
+    """As `bidirectional`, by least squares over a window, on half size at the finest"""
+    scales = pyramid(a, b, finest=1, coarsest=quality.coarsest)
+    v = torch.zeros_like(scales[0]).expand(-1, 2, -1, -1)
+    for y in scales:
+        v = enlarge(v, y.shape[-2:])
+        for _ in range(STEPS):
+            v = v + step(y, warp(y.flip(0), v))
+    return enlarge(v, a.shape[-2:])
+
+
+def step(a: Tensor, b: Tensor) -> Tensor:
+    """The flow a -> b that least squares give, the same over each window: n 1 H W, n 1 H W -> n 2 H W"""
+    gx, gy = gradient((a + b) / 2)
+    r = b - a
+    sums = smooth(torch.cat((gx * gx, gx * gy, gy * gy, gx * r, gy * r), 1), WINDOW)
+    xx, xy, yy, xr, yr = sums.split(1, 1)
+    xx, yy = xx + FLAT, yy + FLAT
+    return torch.cat((xy * yr - yy * xr, xy * xr - xx * yr), 1) / (xx * yy - xy * xy)
 
 
 def enlarge(v: Tensor, size: Sequence[int]) -> Tensor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from .between import Between, by_flow, crossfade
+from .between import Around, Between, by_flow, crossfade
 from .cuts import THRESHOLD, is_cut, is_still
 from .grid import Rate, count, intervals, rate
 
@@ -33,6 +34,7 @@ def interpolate(
     source = rate("source_fps", source_fps)
     target = rate("target_fps", target_fps) * rate("slow_motion", slow_motion)
     check(frames)
+    clip = Clip(frames, device=device, cut_threshold=cut_threshold, dense=target >= source)
     between = between or by_flow()
     n = count(len(frames), source_fps=source, target_fps=target)
     t, c, H, W = frames.shape
@@ -40,7 +42,7 @@ def interpolate(
     j = 0
     for i, fractions in intervals(t, source_fps=source, target_fps=target):
         inner = [float(x) for x in fractions if x]
-        made = iter(pair(frames, i, inner, between, cut_threshold, device) if inner else ())
+        made = iter(pair(clip, i, inner, between) if inner else ())
         for fraction in fractions:
             out[j] = next(made)[0] if fraction else frames[i]
             if on_step:
@@ -49,22 +51,42 @@ def interpolate(
     return out
 
 
-def pair(
-    frames: Tensor,
-    i: int,
-    times: list[float],
-    between: Between,
-    cut_threshold: float | None,
-    device: torch.device | str | None,
-) -> Iterable[Tensor]:
-    """Frames between frame i and the next: one 1 c H W for each of `times`, of the dtype of `frames`"""
-    a, b = (frames[k : k + 1].to(device=device, dtype=torch.float32) for k in (i, i + 1))
-    if cut_threshold is not None and is_cut(a, b, threshold=cut_threshold):
-        return [frames[i if x < 0.5 else i + 1][None] for x in times]
+class Clip:
+    """Frames 1 c H W in float32 where the work is done, each read once, and the scenes they belong to."""
+
+    def __init__(
+        self, frames: Tensor, *, device: torch.device | str | None, cut_threshold: float | None, dense: bool
+    ):
+        self.frames, self.device, self.cut_threshold, self.dense = frames, device, cut_threshold, dense
+        self.frame = lru_cache(maxsize=4)(self.read)  # those of a pair and one on each side
+        self.joined = lru_cache(maxsize=3)(self.compare)
+
+    def read(self, i: int) -> Tensor:
+        return self.frames[i : i + 1].to(device=self.device, dtype=torch.float32)
+
+    def compare(self, i: int) -> bool:
+        """Do frame i and the next exist and show one scene?"""
+        if not 0 <= i < len(self.frames) - 1:
+            return False
+        threshold = self.cut_threshold
+        return threshold is None or not is_cut(self.frame(i), self.frame(i + 1), threshold=threshold)
+
+    def around(self, i: int) -> Around:
+        """The frames before and after the pair i, i + 1; where frames are left out they are not worth reading"""
+        before = self.frame(i - 1) if self.dense and self.joined(i - 1) else None
+        after = self.frame(i + 2) if self.dense and self.joined(i + 1) else None
+        return before, after
+
+
+def pair(clip: Clip, i: int, times: list[float], between: Between) -> Iterable[Tensor]:
+    """Frames between frame i and the next: one 1 c H W for each of `times`, of the dtype of the clip"""
+    if not clip.joined(i):
+        return [clip.frames[i if x < 0.5 else i + 1][None] for x in times]
+    a, b = clip.frame(i), clip.frame(i + 1)
     if is_still(a, b):
         between = crossfade
     low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
-    return (x.clamp(low, high).to(frames) for x in between(a, b, times))
+    return (x.clamp(low, high).to(clip.frames) for x in between(a, b, times, clip.around(i)))
 
 
 def check(frames: Tensor) -> None:

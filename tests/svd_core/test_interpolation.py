@@ -10,7 +10,7 @@ F = torch.nn.functional
 
 from svd_core.interpolation import by_flow, crossfade, interpolate  # noqa: E402
 from svd_core.interpolation.cuts import is_cut, likeness  # noqa: E402
-from svd_core.interpolation.flow import QUALITIES, bidirectional  # noqa: E402
+from svd_core.interpolation.flow import QUALITIES, bidirectional, windowed  # noqa: E402
 from svd_core.interpolation.grid import count, rate  # noqa: E402
 
 
@@ -29,7 +29,7 @@ def psnr(a, b):
     return -10 * math.log10(float((a - b).square().mean()) + 1e-12)
 
 
-def swapped(a, b, times):
+def swapped(a, b, times, around):
     """A `Between` whose frames hold their time."""
     return [torch.full_like(a, t) for t in times]
 
@@ -93,9 +93,36 @@ def test_motion_is_followed(quality):
     assert psnr(out[1::2], x[1::2]) > psnr(fade[1::2], x[1::2]) + 6  # dB; a pan is the easiest motion
 
 
-def test_flow_of_a_shift_is_that_shift():
+def test_paths_are_curved_where_both_neighbours_say_so():
+    wide = F.interpolate(texture(64, 128), size=(64, 512), mode="bicubic")
+    shifts = (0, 8, 15, 24, 48)  # quarters of a pixel: two frames, the one in the middle, two frames
+    before, a, middle, b, after = (wide[..., i : i + 384 : 4] for i in shifts)
+    out = interpolate(torch.cat((before, a, b, after)), source_fps=1, target_fps=2, cut_threshold=None)
+    chord = next(by_flow()(a, b, [0.5]))
+    inner = (..., slice(8, -8), slice(8, -16))  # what stays in the picture
+    curved, straight = (psnr(x[inner], middle[0][inner]) for x in (out[3], chord[0]))
+    assert curved > straight + 6  # dB: the chord lies a quarter of a pixel off, the curve at most half of that
+
+
+def test_neighbours_of_a_pair_end_at_cuts_and_ends():
+    seen = []
+
+    def between(a, b, times, around):
+        seen.append(tuple(frame is not None for frame in around))
+        return crossfade(a, b, times)
+
+    x = torch.cat((pan(3), texture(48, 64, 9), texture(48, 64, 9).roll(2, -1)))
+    interpolate(x, source_fps=1, target_fps=2, between=between)
+    assert seen == [(False, True), (True, False), (False, False)]
+    seen.clear()
+    interpolate(pan(6), source_fps=3, target_fps=2, between=between)  # neighbours that are left out are not read
+    assert set(seen) == {(False, False)}
+
+
+@pytest.mark.parametrize("method", [bidirectional, windowed])
+def test_flow_of_a_shift_is_that_shift(method):
     x = pan(2, step=4)
-    flow = bidirectional(x[:1], x[1:], quality=QUALITIES["best"])
+    flow = method(x[:1], x[1:], quality=QUALITIES["best"])
     inner = flow[..., 12:-12, 16:-16]
     wanted = torch.tensor([-4.0, 0.0]).view(1, 2, 1, 1)
     assert float((inner[:1] - wanted).abs().mean()) < 0.2  # pixels, on a smooth texture
@@ -134,7 +161,7 @@ def test_equal_frames_are_alike_and_not_followed():
     x = texture(16, 16).expand(2, -1, -1, -1)
     assert likeness(x[:1], x[1:]) == pytest.approx(1, abs=1e-4)  # float32 sums over a thumbnail
 
-    def fail(a, b, times):
+    def fail(a, b, times, around):
         raise AssertionError("a still pair was followed")
 
     assert torch.equal(interpolate(x, source_fps=1, target_fps=4, between=fail)[2], x[0])
@@ -197,7 +224,7 @@ def test_steps_are_reported_and_an_exception_cancels():
 def test_one_pair_is_held_at_a_time():
     seen = []
 
-    def between(a, b, times):
+    def between(a, b, times, around):
         seen.append((len(a), len(b)))
         return crossfade(a, b, times)
 
