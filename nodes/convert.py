@@ -117,8 +117,8 @@ def latent(samples: dict) -> Tensor:
         or not is_usual(z)
     ):
         raise ValueError(
-            f"the latent has shape {tuple(z.shape)}, {z.dtype}; use a Stable Video Diffusion latent, which is "
-            "(frames, 4, height / 8, width / 8) in float32"
+            f"the latent has shape {tuple(z.shape)}, {z.dtype}; a Stable Video Diffusion latent is (frames, 4, "
+            "height / 8, width / 8) in float32: use the one from Image to Video"
         )
     check_numbers("latent", z)
     return z

@@ -166,7 +166,7 @@ def test_absurd_noise_levels_get_one_sentence(host, changes, sentence):
 @pytest.mark.parametrize("shape", [(4, 16, 8, 8), (1, 4, 3, 8, 8), (0, 4, 8, 8)])
 def test_latents_of_other_models_are_refused(ours, photo, conditioning, video, shape):
     positive, negative, _ = conditioning
-    with pytest.raises(ValueError, match="use a Stable Video Diffusion latent"):
+    with pytest.raises(ValueError, match="a Stable Video Diffusion latent is"):
         video(ours, photo, conditioning=(positive, negative, {"samples": torch.zeros(shape)}))
 
 
