@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import comfy.model_base
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
@@ -58,6 +59,11 @@ class FrameGuider(comfy.samplers.CFGGuider):
 
 
 def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> FrameGuider:
+    if not isinstance(model.model, comfy.model_base.SVD_img2vid):  # SV3D is one too, and so are the host's own
+        raise ValueError(
+            f"this MODEL is {type(model.model).__name__}, no Stable Video Diffusion; wire in the one of Load Video "
+            "Checkpoint"
+        )
     guider = FrameGuider(model, scales)
     guider.set_conds(positive, negative)
     return guider

@@ -210,3 +210,12 @@ def test_progress_counts_every_step(ours, photo, conditioning, video, monkeypatc
     )
     video(ours, photo, conditioning=conditioning, steps=3)
     assert seen[-1] == (3, 3)
+
+
+def test_models_of_other_kinds_are_refused(photo, ours, conditioning, video):
+    import comfy.model_patcher
+
+    cpu = torch.device("cpu")
+    other = comfy.model_patcher.ModelPatcher(torch.nn.Identity(), cpu, cpu)
+    with pytest.raises(ValueError, match="this MODEL is Identity, no Stable Video Diffusion; wire in"):
+        video(ours, photo, model=other, conditioning=conditioning)
