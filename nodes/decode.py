@@ -28,7 +28,7 @@ class PureSVDDecode(io.ComfyNode):
                     max=1024.0,
                     step=0.5,
                     tooltip="Memory for activations in GiB; 0 uses what is free. Less is slower, never "
-                    "different: the pixels stay the same.",
+                    "different: the pixels stay the same up to rounding.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The frames in order, values 0..1.")],

@@ -21,7 +21,7 @@ def rates():
             min=0.001,
             max=1000.0,
             step=0.001,
-            tooltip="Frames per second of the clip as it is. 6 is what Stable Video Diffusion makes.",
+            tooltip="Frames per second of the clip as it is: the fps of Image to Video, 7 if that was left at 0.",
         ),
         io.Float.Input(
             "target_fps",
@@ -49,8 +49,8 @@ def care():
             "quality",
             options=list(QUALITIES),
             default="balanced",
-            tooltip="How carefully motion is followed; fast takes about half the time of balanced, best "
-            "several times as much. Not used with interp_model.",
+            tooltip="How carefully motion is followed; fast, balanced and best each take longer than the one "
+            "before. Not used with interp_model.",
         ),
         io.Boolean.Input(
             "detect_cuts",

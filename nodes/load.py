@@ -10,7 +10,8 @@ WEIGHT_DTYPE = io.Combo.Input(
     options=["default", host_load.AS_STORED, "fp32", "fp16", "bf16", "fp8_e4m3fn"],
     default="default",
     tooltip="Number format in which the U-Net's weights are kept. default: what ComfyUI would choose for this "
-    "device, and on a processor with bf16 instructions bf16, about twice as fast as fp32; as stored: the file's own; fp8_e4m3fn halves the memory of fp16 and costs some detail.",
+    "device, or bf16 on a CPU with bf16 instructions; as stored: the file's own; fp8_e4m3fn halves the memory of "
+    "fp16 and costs some detail.",
 )
 
 

@@ -72,7 +72,7 @@ class PureSVDColorLock(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="0 leaves the colours as they are, 1 pins them to the goal.",
+                    tooltip="Share of the difference that is removed: 0 leaves the colours as they are, 1 pins them to the goal.",
                 ),
                 io.Image.Input(
                     "reference",

@@ -94,20 +94,22 @@ class PureSVDSigmas(io.ComfyNode):
                 steps_input(),
                 io.Float.Input(
                     "sigma_max", default=700.0, min=0.01, max=10000.0, step=0.01, round=False, advanced=True,
-                    tooltip="Highest noise level (standard deviation, latent units). Trained: 700. Used by "
-                    "karras and exponential.",
+                    tooltip="Noise level at which sampling starts, standard deviation in latent units; lower keeps "
+                    "more of the incoming latent. Trained: 700. Used by karras and exponential.",
                 ),
                 io.Float.Input(
                     "sigma_min", default=0.002, min=0.0001, max=100.0, step=0.0001, round=False, advanced=True,
-                    tooltip="Lowest noise level before 0. Trained: 0.002. Used by karras and exponential.",
+                    tooltip="Lowest noise level before 0, standard deviation in latent units; higher makes the "
+                    "last step coarser. Trained: 0.002. Used by karras and exponential.",
                 ),
                 io.Float.Input(
                     "rho", default=7.0, min=0.1, max=100.0, step=0.1, round=False, advanced=True,
-                    tooltip="Curvature: higher spends more steps on low noise. Trained: 7. Used by karras.",
+                    tooltip="Curvature, no unit: higher spends more steps on low noise. Trained: 7. Used by karras.",
                 ),
                 io.Float.Input(
                     "denoise", default=1.0, min=0.01, max=1.0, step=0.01,
-                    tooltip="Share of the schedule that is run; below 1 keeps part of the incoming latent.",
+                    tooltip="Share of the schedule that is run, 0 to 1; below 1 keeps part of the incoming latent. "
+                    "Trained: 1.",
                 ),
             ],
             outputs=[io.Sigmas.Output(display_name="sigmas", tooltip="steps + 1 noise levels, the last is 0.")],
