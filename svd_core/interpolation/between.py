@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from .filters import gaussian, smooth
-from .flow import QUALITIES, bidirectional, windowed
+from .flow import EPSILON_DATA, QUALITIES, bidirectional, windowed
 from .warp import fill, splat, warp
 
 PHOTOMETRIC = 30.0  # how fast a colour difference takes trust from a flow vector
 FLOOR = 1e-4  # trust left to a vector that nothing confirms
 WINDOW = gaussian(4.0)  # over which the mix is judged
-DOUBT = 0.3  # how much a disagreement of the moved frames counts against one of the unmoved
-NOISE = 1e-5  # squared difference below which two mixes count as equal
+DOUBT = 0.5  # how much a disagreement of the moved frames counts against one of the unmoved
+NOISE = EPSILON_DATA**2  # squared difference below which two mixes count as equal
 NEARBY = gaussian(3.0)  # over which two accelerations must agree
 SLIGHT = 0.1  # squared pixels below which they hardly count
 ALONE = 0.3  # share of an acceleration that only one end shows
