@@ -97,7 +97,7 @@ def test_sources_list_every_node():
 
 def test_pages_and_translations_are_of_nodes_that_exist():
     ids = {node.id for node in NODES}
-    assert {path.name.removesuffix(".md") for path in DOCS.iterdir()} == ids
+    assert {path.name.removesuffix(".md") for path in DOCS.iterdir()} == ids | {"pictures"}
     for language in LANGUAGES:
         assert set(definitions(language)) == ids
 
@@ -221,6 +221,32 @@ def test_every_registered_node_was_read(host):
     assert {cls.define_schema().node_id for cls in host.pack("nodes").NODES} <= {node.id for node in NODES}
 
 
+def test_english_tooltips_are_those_of_the_schema(host):
+    for cls in host.pack("nodes").NODES:
+        schema, entry = cls.define_schema(), definitions("en")[cls.define_schema().node_id]
+        assert entry["description"] == schema.description
+        assert {i.id: i.tooltip for i in schema.inputs} == {i.id: entry["inputs"][i.id]["tooltip"] for i in schema.inputs}
+        assert [o.tooltip for o in schema.outputs] == [output["tooltip"] for output in entry["outputs"].values()]
+
+
+UNITS = re.compile(
+    "pixel|frames|steps|GiB|no unit|standard deviation|seconds?|How many times|[Ss]hare|Likeness|Number of|Which noise"
+)
+SCHEDULED = ("PureSVDImageToVideo", "PureSVDSigmas", "PureSVDGuider", "PureSVDSample")  # nodes with trained values
+
+
+def test_tooltips_of_numbers_tell_the_unit_and_the_trained_value(host):
+    for cls in host.pack("nodes").NODES:
+        schema = cls.define_schema()
+        for entry in schema.inputs:
+            if entry.io_type not in ("INT", "FLOAT"):
+                continue
+            where = f"{schema.node_id}.{entry.id}: {entry.tooltip}"
+            assert UNITS.search(entry.tooltip), where
+            if schema.node_id in SCHEDULED and entry.id != "seed":
+                assert re.search(r"[Tt]rain|released|svd(_xt)? \d|checkpoint's own", entry.tooltip), where
+
+
 @each_language
 def test_pages_state_every_default_and_choice(host, language):
     for cls in host.pack("nodes").NODES:
@@ -248,3 +274,32 @@ def test_server_hands_out_pages_and_translations(server):
                 f"{server.client.server}/extensions/PureSVD/docs/{path}", timeout=30
             ) as answer:
                 assert answer.read() == (DOCS / path).read_bytes()
+
+
+def links(path):
+    """(text, target) of the links and pictures of a page."""
+    return re.findall(r"\[([^\]]*)\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
+
+
+def test_readme_links_lead_to_what_they_name():
+    """A link whose text is the name of a test leads to the file that holds it."""
+    found = [(text, target) for text, target in links(ROOT / "README.md") if not target.startswith(("http", "#"))]
+    tests = [(text.strip("`"), ROOT / target) for text, target in found if text.startswith("`test_")]
+    assert len(tests) > 10
+    assert [name for name, path in tests if f"def {name}(" not in path.read_text(encoding="utf-8")] == []
+    assert [target for _, target in found if not (ROOT / target).is_file()] == []
+
+
+def test_pictures_exist_are_small_and_stand_in_every_language():
+    folder = DOCS / "pictures"
+    shown = {}
+    for language in LANGUAGES:
+        for node in NODES:
+            targets = [target for _, target in links(DOCS / node.id / f"{language}.md")]
+            shown.setdefault(language, []).extend(target for target in targets if target.startswith("pictures/"))
+    assert shown["en"] == shown["ja"] == shown["zh"]
+    files = {path.name: path.stat().st_size for path in folder.iterdir()}
+    assert sorted(shown["en"]) == sorted(f"pictures/{name}" for name in files)
+    assert max(files.values()) <= 60_000
+    assert sum(files.values()) <= 1_000_000
+    assert (ROOT / "assets" / "result.webp").stat().st_size <= 1_500_000
