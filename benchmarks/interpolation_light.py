@@ -1,0 +1,65 @@
+"""Scene cuts told from fast motion and flashes, and flicker taken out: counts and decibels."""
+
+from __future__ import annotations
+
+import math
+from itertools import combinations, islice
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from benchmarks.interpolation_clips import TUNED, H, T, W, texture, view
+from svd_core.interpolation import deflicker
+from svd_core.interpolation.cuts import THRESHOLD, likeness
+
+Clips = list[tuple[str, Tensor]]
+NUMBER = 50
+PERIODS = (2.5, 4.0, 6.0)  # frames
+
+
+def is_cut(a: Tensor, b: Tensor) -> bool:
+    return likeness(a, b) < THRESHOLD
+
+
+def cuts(clips: Clips) -> None:
+    """Pairs of different scenes, and of one scene: in fast motion, as filmed, and under a flash"""
+    pictures = [F.interpolate(x[4:5], size=(H, W), mode="bilinear") for name, x in clips if name in TUNED]
+    pictures += [view(texture(s)) for s in range(60, 80)]
+    pairs = list(combinations(pictures, 2))
+    joined = list(islice(pairs, 0, None, max(1, len(pairs) // NUMBER)))[:NUMBER]
+    pans = [(view(texture(s)), view(texture(s), dx=W * (0.1 + 0.006 * s))) for s in range(NUMBER)]
+    steps = [(x[i : i + 1], x[i + 2 : i + 3]) for _, x in clips for i in range(0, len(x) - 2, 2)]
+    flashes = [(x[4:5], (x[6:7] * 1.5 + 0.2).clamp(0, 1)) for _, x in clips]
+    print("\npairs taken for a cut, of all")
+    for name, found in (
+        ("cuts", joined),
+        ("pans of 10 to 40 % of the width", pans),
+        ("neighbours in the clips", steps),
+        ("flashes", flashes),
+    ):
+        print(f"  {name:34} {sum(is_cut(a, b) for a, b in found):4} of {len(found)}")
+
+
+def departure(x: Tensor, clean: Tensor) -> float:
+    """Unsteadiness of the mean of frames beside that of the clean clip"""
+    d = (x - clean).mean((2, 3))
+    return float((d - d.mean(0)).square().mean().sqrt())
+
+
+def flicker(clips: Clips) -> None:
+    """A sinusoid on gain is injected and removed; and what removal does to a clip that has none
+
+    Clips run forth and back three times, so that the longest period is seen eight times.
+    """
+    print("\nflicker of 10 % removed, in dB: periods of", *PERIODS, "frames; largest change of a clip without any")
+    course = [abs(i - (T - 1) * round(i / (T - 1) / 2) * 2) for i in range(6 * (T - 1) + 1)]
+    for name, still in clips:
+        x, row = still[course], []
+        for period in PERIODS:
+            wave = 1 + 0.1 * torch.sin(2 * math.pi * torch.arange(len(x)) / period).view(-1, 1, 1, 1)
+            dirty = (0.8 * x * wave).clamp(0, 1)
+            clean = 0.8 * x
+            row.append(20 * math.log10(departure(dirty, clean) / departure(deflicker(dirty), clean)))
+        change = float((deflicker(x) - x).abs().max())
+        print(f"  {name:34.34}" + "".join(f"{v:7.1f}" for v in row) + f"{100 * change:8.2f} %")
