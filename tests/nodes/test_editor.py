@@ -68,15 +68,18 @@ class Editor:
 
     def find(self, name):
         """Double-click the empty canvas, type a name, take the first node offered and put it down."""
-        self.page.mouse.dblclick(800, 500)
-        self.page.get_by_role("search").locator("input").fill(name)
+        box = self.page.get_by_role("search").locator("input")
+        self.page.mouse.move(780, 700)  # off the node before, which the canvas still holds to be under the pointer
+        self.page.wait_for_timeout(200)
+        self.page.mouse.dblclick(800, 700)
+        box.fill(name, timeout=10_000)
         first = self.page.get_by_test_id("result-item").first
         first.get_by_text(name, exact=True).wait_for(timeout=10_000)
         self.picture("search", fit=False)
         self.page.keyboard.press("Enter")
         self.wait_for_nodes(1)
         self.page.get_by_role("search").wait_for(state="hidden", timeout=10_000)
-        self.page.mouse.click(900, 400)  # until then it hangs on the pointer
+        self.page.mouse.click(900, 300)  # until then it hangs on the pointer
 
     def set(self, node_type, **values):
         for name, value in values.items():
