@@ -116,8 +116,9 @@ def latent(samples: dict) -> Tensor:
         or 0 in z.shape
         or not is_usual(z)
     ):
+        found = f"{tuple(z.shape)}, {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
         raise ValueError(
-            f"the latent has shape {tuple(z.shape)}, {z.dtype}; a Stable Video Diffusion latent is (frames, 4, "
+            f"the latent has shape {found}; a Stable Video Diffusion latent is (frames, 4, "
             "height / 8, width / 8) in float32: use the one from Image to Video"
         )
     check_numbers("latent", z)

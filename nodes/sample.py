@@ -71,6 +71,11 @@ def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, 
     options = {"karras": dict(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)}
     options["exponential"] = dict(sigma_min=sigma_min, sigma_max=sigma_max)
     levels = SCHEDULES[schedule](total, **options.get(schedule, {}))
+    if not levels.isfinite().all():
+        raise ValueError(
+            f"sigma_max {sigma_max:g}, sigma_min {sigma_min:g} and rho {rho:g} give noise levels beyond any number; "
+            "use a larger rho, trained: 7"
+        )
     return levels[-(steps + 1) :]
 
 
