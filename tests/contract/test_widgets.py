@@ -9,7 +9,8 @@ import pytest
 
 from clients.puresvd_client import NO_PROXY
 from tests.contract.road import every_node
-from tests.contract.test_properties import REMEDY, TABLE
+from tests.contract.strategies import TABLE
+from tests.contract.test_properties import REMEDY
 
 FAR = 10**30
 NUMBERS = [-FAR, FAR, float("nan"), float("inf"), float("-inf"), "", "many", None, {}, [], True]

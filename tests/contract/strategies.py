@@ -1,0 +1,146 @@
+"""Inputs for every node: mostly what it is used with, now and then anything that can be wired or typed."""
+
+import math
+
+import torch
+from hypothesis import strategies as st
+
+DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.uint8, torch.int64,
+          torch.bool, torch.complex64]  # fmt: skip
+FILLS = {
+    "usual": (0, 1),
+    "black": (0, 0),
+    "white": (1, 1),
+    "over": (-0.5, 1.5),
+    "bytes": (0, 255),
+    "huge": (-1e38, 1e38),
+}
+SPOTS = [math.nan, math.inf, -math.inf]
+EDGES = {"frames": 26, "steps": 3, "target_fps": 30.0, "slow_motion": 4.0}  # more takes long
+FLOAT, SEEDS = st.just(torch.float32), st.integers(0, 99)
+
+
+@st.composite
+def mostly(draw, usual, odd):
+    """`odd` about one time in ten."""
+    return draw(odd if draw(st.integers(0, 9)) == 9 else usual)
+
+
+FRAMES = mostly(st.sampled_from([1, 2, 26]), st.just(1000))
+SIDES = mostly(
+    st.sampled_from([(1, 1), (1, 17), (16, 16), (33, 20)]), st.sampled_from([(2, 8192), (8192, 1)])
+)
+
+
+def tensor(shape, dtype, fill, spot, seed):
+    low, high = FILLS[fill]
+    x = torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * (high - low) + low
+    if spot is not None and x.numel():
+        x.view(-1)[seed % x.numel()] = spot
+    return x.to(dtype)
+
+
+def tensors(shapes):
+    """Usual values, and all others, of usual shapes; and shapes with an axis of 0, one too many or too few."""
+    fills, spots = st.sampled_from(list(FILLS)), st.none() | st.sampled_from(SPOTS)
+    usual = st.builds(tensor, shapes, FLOAT, st.sampled_from(["usual", "black", "white"]), st.none(), SEEDS)
+    odd_values = st.builds(tensor, shapes, st.sampled_from(DTYPES), fills, spots, SEEDS)
+    odd_shapes = st.builds(tensor, shapes.flatmap(broken), FLOAT, st.just("usual"), st.none(), SEEDS)
+    return mostly(usual, odd_values | odd_shapes | st.sampled_from([None, [], "text", 3]))
+
+
+def broken(shape):
+    zeros = [[0 if i == axis else n for i, n in enumerate(shape)] for axis in range(len(shape))]
+    return st.sampled_from([*zeros, shape[1:], [1, *shape], [*shape[:-1], 7], [shape[0], 5, *shape[2:]]])
+
+
+@st.composite
+def image_shapes(draw, most=1000):
+    """b H W c, small where there are many"""
+    b, (H, W) = min(most, draw(FRAMES)), draw(SIDES)
+    if b > 2 and H * W > 256:
+        H, W = 16, 16
+    if b > 26:
+        H, W = 2, 3
+    return [b, H, W, draw(st.integers(1, 4))]
+
+
+@st.composite
+def latent_shapes(draw):
+    """t 4 h w, small where there are many"""
+    t, (h, w) = draw(FRAMES), draw(mostly(st.sampled_from([(8, 8), (1, 1), (3, 5)]), st.just((1, 1024))))
+    if t > 2:
+        h, w = (1, 1) if t > 26 else (2, 2)
+    return [t, 4, h, w]
+
+
+def conditioning():
+    shapes = mostly(st.just([1, 1, 16]), st.sampled_from([[1, 1, 1024], [1, 16], [0, 1, 16], [2, 3, 16]]))
+    context = st.builds(tensor, shapes, FLOAT, st.just("usual"), st.none(), SEEDS)
+    photos = mostly(
+        st.builds(tensor, st.just([1, 4, 8, 8]), FLOAT, st.just("usual"), st.none(), SEEDS),
+        tensors(latent_shapes()),
+    )
+    known = {"motion_bucket_id": st.just(127), "fps": st.just(7), "augmentation_level": st.floats(0, 1)}
+    details = st.fixed_dictionaries(known, optional={"concat_latent_image": photos})
+    entry = st.tuples(context, details).map(list)
+    return mostly(
+        st.lists(entry, min_size=1, max_size=1), st.lists(entry, max_size=2) | st.sampled_from([None, "text"])
+    )
+
+
+def by_socket(trio):
+    model, clip_vision, vae = map(st.just, trio)
+    return {
+        "IMAGE": tensors(image_shapes()), "LATENT": st.fixed_dictionaries({"samples": tensors(latent_shapes())}),
+        "MODEL": model, "CLIP_VISION": clip_vision, "VAE": vae, "CONDITIONING": conditioning(),
+        "INTERP_MODEL": st.none(), "BOOLEAN": st.booleans(),
+    }  # fmt: skip
+
+
+def widget(entry):
+    """Any value the host would let through: it checks ranges, but not for NaN."""
+    if entry.io_type == "COMBO":
+        return st.sampled_from(entry.options)
+    if entry.io_type == "STRING":
+        return mostly(
+            st.just("a/b"),
+            st.text(max_size=20) | st.sampled_from(["../outside", "/outside", "x" * 300, "a\0b"]),
+        )
+    top = min(entry.max, EDGES.get(entry.id, entry.max))
+    if entry.io_type == "INT":
+        return st.integers(entry.min, top)
+    return mostly(st.floats(entry.min, top), st.sampled_from([math.nan, math.inf, entry.min, entry.max]))
+
+
+FILES = mostly(st.sampled_from(["tiny.safetensors"]), st.sampled_from([
+    "gone.safetensors", "../../x", "", "a\0b", "x" * 5000, "diffusers/..", "diffusers/", "checkpoints/", "diffusers/none",
+]))  # fmt: skip
+PARTS = FILES.map(lambda name: f"checkpoints/{name}")
+SIZES = mostly(st.sampled_from([0, 16, 24, 64]), st.integers(0, 64))
+RATES = mostly(
+    st.floats(1, 1000), st.sampled_from([0.001, math.nan, math.inf])
+)  # between them lies a long wait
+TABLE = {
+    "PureSVDLoadCheckpoint": {"ckpt_name": FILES},
+    "PureSVDLoadParts": {"unet_name": PARTS, "vae_name": PARTS, "clip_name": PARTS},
+    "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
+    "PureSVDInterpolate": {"source_fps": RATES},
+    "PureSVDSigmas": {}, "PureSVDGuider": {}, "PureSVDSample": {}, "PureSVDDecode": {},
+    "PureSVDManifest": {}, "PureSVDDeflicker": {}, "PureSVDColorLock": {},
+}  # fmt: skip
+
+
+def inputs(schema, trio):
+    """Values for all inputs of a node, by its row of the table, else by socket, else by the widget's range."""
+    row, sockets = TABLE[schema.node_id], by_socket(trio)
+    values = {}
+    for entry in schema.inputs:
+        values[entry.id] = row.get(entry.id, sockets.get(entry.io_type))
+        if values[entry.id] is None:
+            values[entry.id] = widget(entry)
+    optional = {entry.id for entry in schema.inputs if entry.optional}
+    return st.fixed_dictionaries(
+        {name: value for name, value in values.items() if name not in optional},
+        optional={name: values[name] for name in optional},
+    )
