@@ -19,6 +19,7 @@ SMALL = Quality(finest=0, rounds=1, iterations=8, coarsest=8)
 CLIPPED = 0.02  # distance from black and white within which a value says nothing about gain
 SCENE = 0.55  # likeness, brightness matched, under which two frames are taken for two scenes
 CONTRAST = 0.01  # deviation below which gain is not told from offset
+ROOM = 24  # frames of a scene from which its course may be curved; in fewer, flicker of period 6 passes for a curve
 OnStep = Callable[[int, int], None]
 
 
@@ -107,27 +108,23 @@ def change(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
 def course(x: Tensor, window: float) -> Tensor:
     """The smooth course of a series: t c -> t c
 
-    Lines fitted under Gaussian weights. Near an end the line of the last place with room on both sides is drawn
-    out, for a fit cut off in mid-period takes flicker for slope.
+    Polynomials fitted under Gaussian weights, lines where there is not room for more. Near an end the fit of the last
+    place with room on both sides is drawn out, for a fit cut off in mid-period takes flicker for slope.
     """
     n = len(x)
-    sigma = min(window / 2, n / 5)
-    reach = min(n - 1, math.ceil(3 * sigma))
-    d = torch.arange(-reach, reach + 1, dtype=x.dtype)
-    w = torch.exp(-(d**2) / (2 * sigma**2))
-
-    def moment(kernel: Tensor, v: Tensor) -> Tensor:
-        return F.conv1d(v.T[:, None], kernel[None, None], padding=reach)[:, 0].T
-
-    one = torch.ones_like(x)
-    s0, s1, s2 = moment(w, one), moment(w * d, one), moment(w * d * d, one)
-    y0, y1 = moment(w, x), moment(w * d, x)
-    slope = (s0 * y1 - s1 * y0) / (s0 * s2 - s1 * s1).clamp(min=1e-12)
-    level = (y0 - slope * s1) / s0
-    place = torch.arange(n)
-    margin = min(int(2 * sigma), (n - 1) // 2)
+    degree = 2 if n >= ROOM else 1
+    sigma = min(window / 2, n / (6 - degree))
+    reach, margin = math.ceil(3 * sigma), min(int(2 * sigma), (n - 1) // 2)
+    place, d = torch.arange(n), torch.arange(-reach, reach + 1)
     centre = place.clamp(margin, n - 1 - margin)
-    return level[centre] + slope[centre] * (place - centre)[:, None]
+    near = centre[:, None] + d
+    exponents = torch.arange(degree + 1)
+    powers = (d / sigma).to(x)[:, None] ** exponents
+    weights = torch.exp(-((d / sigma).to(x) ** 2) / 2) * ((near >= 0) & (near < n))
+    moments = torch.einsum("tr,ri,rj->tij", weights, powers, powers) + 1e-9 * torch.eye(degree + 1).to(x)
+    sums = torch.einsum("tr,ri,trc->tic", weights, powers, x[near.clamp(0, n - 1)])
+    ahead = ((place - centre) / sigma).to(x)[:, None] ** exponents
+    return torch.einsum("ti,tic->tc", ahead, torch.linalg.solve(moments, sums))
 
 
 def affine(frame: Tensor, factor: Tensor, offset: Tensor, strength: float) -> Tensor:

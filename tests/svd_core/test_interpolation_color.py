@@ -101,3 +101,12 @@ def test_bad_numbers_are_refused(clip):
     ):
         with pytest.raises(ValueError, match=words):
             call()
+
+
+def test_slow_change_stays_in_longer_clips_and_flicker_goes():
+    t = torch.arange(25.0).view(-1, 1, 1, 1)
+    scene = torch.rand(1, 3, 24, 40, generator=torch.Generator().manual_seed(0)) * 0.5 + 0.3
+    breathing = scene * (1 + 0.02 * torch.sin(2 * math.pi * t / 50))
+    assert float((deflicker(breathing) - breathing).abs().max()) < 0.005  # an eighth of the change is 0.0025
+    dirty = breathing * (1 + 0.1 * torch.sin(2 * math.pi * t / 4))
+    assert departure(dirty, breathing) > 10 * departure(deflicker(dirty), breathing)  # 20 dB
