@@ -78,8 +78,8 @@ def bars(t: float, speed: float) -> Tensor:
     return (1.5 - distance.abs()).clamp(0, 1)[None, None]
 
 
-def synthetic() -> Iterator[tuple[str, Tensor]]:
-    """Name and T 3 H W; the motion of each is known in closed form"""
+def synthetic(frames: int = T) -> Iterator[tuple[str, Tensor]]:
+    """Name and frames 3 H W; the motion of each is known in closed form"""
     far, near, flat = texture(1), texture(2, grain=4), texture(3, grain=32, contrast=0.25)
     motions: dict[str, Callable[[int], Tensor]] = {
         "pan": lambda t: view(far, dx=5.3 * t),
@@ -91,7 +91,7 @@ def synthetic() -> Iterator[tuple[str, Tensor]]:
         "brightness": lambda t: view(far, dx=4 * t, zoom=1.01**t) * (1 - 0.03 * t),
     }
     for name, frame in motions.items():
-        yield name, torch.cat([frame(t) for t in range(T)])
+        yield name, torch.cat([frame(t) for t in range(frames)])
 
 
 def photographs() -> Iterator[tuple[str, Tensor]]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.interpolation_clips import TUNED, H, T, W, texture, view
+from benchmarks.interpolation_clips import TUNED, H, W, texture, view
 from svd_core.interpolation import deflicker
 from svd_core.interpolation.cuts import THRESHOLD, likeness
 
@@ -48,18 +48,14 @@ def departure(x: Tensor, clean: Tensor) -> float:
 
 
 def flicker(clips: Clips) -> None:
-    """A sinusoid on gain is injected and removed; and what removal does to a clip that has none
-
-    Clips run forth and back three times, so that the longest period is seen eight times.
-    """
+    """A sinusoid on gain is injected and removed; and what removal does to a clip that has none"""
     print("\nflicker of 10 % removed, in dB: periods of", *PERIODS, "frames; largest change of a clip without any")
-    course = [abs(i - (T - 1) * round(i / (T - 1) / 2) * 2) for i in range(6 * (T - 1) + 1)]
-    for name, still in clips:
-        x, row = still[course], []
+    for name, x in clips:
+        row = []
         for period in PERIODS:
-            wave = 1 + 0.1 * torch.sin(2 * math.pi * torch.arange(len(x)) / period).view(-1, 1, 1, 1)
-            dirty = (0.8 * x * wave).clamp(0, 1)
             clean = 0.8 * x
+            wave = 1 + 0.1 * torch.sin(2 * math.pi * torch.arange(len(x)) / period).view(-1, 1, 1, 1)
+            dirty = (clean * wave).clamp(0, 1)
             row.append(20 * math.log10(departure(dirty, clean) / departure(deflicker(dirty), clean)))
         change = float((deflicker(x) - x).abs().max())
         print(f"  {name:34.34}" + "".join(f"{v:7.1f}" for v in row) + f"{100 * change:8.2f} %")
