@@ -94,8 +94,21 @@ class _PureModel:
         return state
 
 
+def check_photo(noise: Tensor, photo: Tensor | None) -> None:
+    """The host crops the photo to the latent's aspect; nothing must not be left of it."""
+    if photo is None:
+        return
+    (h, w), (H, W) = photo.shape[-2:], noise.shape[-2:]
+    if min(w, h * W / H) < min(w, 2) or min(h, w * H / W) < min(h, 2):
+        raise ValueError(
+            f"the photo was described for {8 * w}x{8 * h} pixels, the latent is {8 * W}x{8 * H}; use the latent of the "
+            "same Image to Video"
+        )
+
+
 class PureSVD(_PureModel, comfy.model_base.SVD_img2vid):
     def extra_conds(self, **kwargs):
+        check_photo(kwargs["noise"], kwargs.get("concat_latent_image"))
         if "azimuth" in kwargs or "elevation" in kwargs:
             raise ValueError(
                 "this conditioning describes an SV3D orbit, the model is SVD; use Image to Video instead"

@@ -153,6 +153,7 @@ def test_karras_levels_are_the_hosts(host, ours):
         ({"sigma_min": 800.0}, "sigma_min 800"),
         ({"sigma_min": 0.0}, "sigma_min 0"),
         ({"sigma_max": float("nan")}, "sigma_max is nan"),
+        ({"sigma_max": 7132.0, "sigma_min": 1.0, "rho": 0.1}, "beyond any number; use a larger rho"),
         ({"rho": float("inf")}, "rho is inf"),
         ({"denoise": 0.0}, "denoise 0"),
         ({"denoise": 2.0}, "denoise 2"),
@@ -219,3 +220,10 @@ def test_models_of_other_kinds_are_refused(photo, ours, conditioning, video):
     other = comfy.model_patcher.ModelPatcher(torch.nn.Identity(), cpu, cpu)
     with pytest.raises(ValueError, match="this MODEL is Identity, no Stable Video Diffusion; wire in"):
         video(ours, photo, model=other, conditioning=conditioning)
+
+
+def test_latent_of_quite_another_shape_than_the_photo_is_refused(ours, photo, conditioning, video):
+    positive, negative, _ = conditioning
+    strip = {"samples": torch.zeros(1, 4, 1, 1024)}
+    with pytest.raises(ValueError, match="described for 64x64 pixels, the latent is 8192x8; use the latent of the same"):
+        video(ours, photo, conditioning=(positive, negative, strip))
