@@ -114,7 +114,8 @@ def widget(entry):
 
 
 FILES = mostly(st.sampled_from(["tiny.safetensors"]), st.sampled_from([
-    "gone.safetensors", "../../x", "", "a\0b", "x" * 5000, "diffusers/..", "diffusers/", "checkpoints/", "diffusers/none",
+    "gone.safetensors", "../../x", "", "a\0b", "x" * 5000, "diffusers/..", "diffusers/", "checkpoints/",
+    "diffusers/none",
 ]))  # fmt: skip
 PARTS = FILES.map(lambda name: f"checkpoints/{name}")
 SIZES = mostly(st.sampled_from([0, 16, 24, 64]), st.integers(0, 64))
