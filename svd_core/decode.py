@@ -7,7 +7,9 @@ statistics are gathered first, then it runs over slabs of *space* that hold all 
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -15,10 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .decode_stages import Stage, stages
 from .ops import merge_moments, moments
 from .timeconv import to_frames, to_time
 from .vae import VAE, VAEConfig
-from .vae_layers import Upsample, VideoResBlock
+from .vae_layers import VideoResBlock
 
 GIB = 2**30
 TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
@@ -95,49 +98,14 @@ class Steps:
         self.i += 1
 
 
-@dataclass
-class Stage:
-    """Per-frame layers, and the block whose temporal half follows them (none before the frames themselves)."""
-
-    layers: list[nn.Module]
-    block: VideoResBlock | None
-    scale: int  # resolution of the result, in latents
-    batch: int  # frames that together are no larger than one of the full resolution
-
-    def slabs(self, t: int, h: int) -> list[slice]:
-        """Cuts of the height h · scale that hold, for t frames, as much as one frame of the full resolution."""
-        H = h * self.scale
-        step = max(1, H * self.batch // t)
-        return [slice(y, min(y + step, H)) for y in range(0, H, step)]
-
-    def steps(self, t: int, h: int) -> int:
-        """Groups of frames, and slabs of both passes over the temporal half."""
-        return -(-t // self.batch) + (0 if self.block is None else 2 * len(self.slabs(t, h)))
-
-
-def stages(vae: VAE) -> list[Stage]:
-    """The decoder, cut after the spatial half of every block that mixes frames."""
-    first, narrow = vae.first_stage_model, vae.config.ch * vae.config.ch_mult[0]
-    full = 2 ** (len(vae.config.ch_mult) - 1)
-    result, layers, scale = [], [first.post_quant_conv] if first.post_quant_conv is not None else [], 1
-    for module in first.decoder.stages():
-        layers.append(module)
-        scale *= 2 if isinstance(module, Upsample) else 1
-        if isinstance(module, VideoResBlock):
-            batch = (full // scale) ** 2 * narrow // module.conv2.out_channels
-            result.append(Stage(layers, module, scale, max(1, batch)))
-            layers = []
-    return [*result, Stage(layers, None, scale, 1)]
-
-
 def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
     store = torch.device("cpu") if chosen.offload else z.device
     frames = [f.contiguous(memory_format=torch.channels_last) for f in z.split(1)]
     full = cut[-1].scale
     for stage in cut:
+        _trim_heap()
         statistics = []
-        for i in range(0, len(frames), stage.batch):
-            group = slice(i, i + stage.batch)
+        for group in stage.groups(len(frames)):
             x = _finite(stage.layers, _take(frames, group).to(z.device))
             if stage.block is not None:
                 statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
@@ -150,6 +118,14 @@ def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Pla
             _mix(frames, stage.block, statistics, slabs, keep=keep, device=z.device, steps=steps)
     x = torch.cat([f.to(z.device) for f in frames])
     return x if mix is None else to_frames(_call(mix, to_time(x, len(frames))), x.shape[2])
+
+
+def _trim_heap() -> None:
+    """Have glibc return what it keeps of freed blocks below 32 MiB, up to three frames of them; elsewhere do nothing."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+        if trim is not None:
+            trim(0)
 
 
 def _mix(
@@ -201,10 +177,11 @@ def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[
 
 
 def _take(frames: list, group: slice) -> Tensor:
-    """The frames of a group as one tensor, removed from the list so that they are freed once used."""
+    """The frames of a group as one tensor of its own, removed from the list so that they are freed once used."""
     taken = frames[group]
     frames[group] = [None] * len(taken)
-    return taken[0] if len(taken) == 1 else torch.cat(taken)
+    whole = len(taken) == 1 and taken[0].untyped_storage().nbytes() == taken[0].nbytes
+    return taken[0] if whole else torch.cat(taken)
 
 
 def _finite(layers: list[nn.Module], x: Tensor) -> Tensor:

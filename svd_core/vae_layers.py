@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from . import ops as core_ops
 from .timeconv import time_conv, to_frames, to_time
+from .upconv import up_conv
 
 
 class ResBlock(nn.Module):
@@ -23,11 +24,13 @@ class ResBlock(nn.Module):
         self.nin_shortcut = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
         self.silu = core_ops.SiLU()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """n c_in h w -> n c_out h w. Where the widths differ x, the largest tensor of a decode, is used up."""
-        changes = self.nin_shortcut is not None
-        skip = self.nin_shortcut(x) if changes else x
-        h = self.silu(self.norm1(x, inplace=changes))
+    def forward(self, x: Tensor, upsample: nn.Module | None = None) -> Tensor:
+        """n c_in h w -> n c_out h w, or 2h 2w where `upsample` goes first: then its result is freed as soon as may be."""
+        owned = upsample is not None and self.nin_shortcut is not None
+        x = x if upsample is None else upsample(x)
+        skip = x if self.nin_shortcut is None else self.nin_shortcut(x)
+        h = self.silu(self.norm1(x, inplace=owned))
+        del x
         h = self.conv1(h)
         h = self.silu(self.norm2(h, inplace=True))  # one name, so that nothing outlives its use
         h = self.conv2(h)
@@ -61,9 +64,9 @@ class VideoResBlock(ResBlock):
         """The temporal weight, computed in float32, in the dtype and on the device of `like`."""
         return torch.sigmoid(self.mix_factor.float()).to(like)
 
-    def forward(self, x: Tensor, t: int | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: int | None = None, upsample: nn.Module | None = None) -> Tensor:
         """(b t) c_in h w -> (b t) c_out h w; without t, the spatial half v alone."""
-        v = super().forward(x)
+        v = super().forward(x, upsample)
         if t is None:
             return v
         r = to_frames(self.time_stack(to_time(v, t)), v.shape[2])
@@ -99,11 +102,11 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     def __init__(self, c: int, *, ops, **factory):
         super().__init__()
-        self.conv = ops.Conv2d(c, c, 3, padding=1, **factory)
+        self.conv = up_conv(ops, c, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
         """n c h w -> n c 2h 2w"""
-        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+        return self.conv(x)
 
 
 class Level(nn.Module):

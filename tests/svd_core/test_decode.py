@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from svd_core.decode import GIB, TIERS, decode, plan, stages
+from svd_core.decode import GIB, TIERS, decode, plan
+from svd_core.decode_stages import stages
 from svd_core.vae import VAEConfig
 
 from . import references

@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
+from svd_core import ops
 from svd_core.timeconv import to_frames, to_time
+from svd_core.upconv import up_conv
 from svd_core.vae import VAE, VAEConfig
 
 from . import references
@@ -76,6 +79,19 @@ def test_images_of_a_batch_are_encoded_apart(pair):
     ours, x = pair[0], image()
     assert torch.equal(ours.encode(x), torch.cat([ours.encode(row) for row in x.split(1)]))
     assert relative_error(ours.encode(x), ours.embedder.moments(x)[0]) <= 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(1, 16, 1, 1), (2, 16, 5, 7), (3, 16, 8, 4)])
+def test_an_image_is_convolved_as_if_doubled(shape):
+    """The float64 reference doubles first; 1e-6 is float32 rounding."""
+    x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
+    layer = up_conv(ops, 16)
+    y, doubled = layer(x), F.interpolate(x, scale_factor=2.0, mode="nearest")
+    assert relative_error(y, F.conv2d(doubled.double(), layer.weight.double(), layer.bias.double(), padding=1)) <= 1e-6
+    assert y.is_contiguous(memory_format=torch.channels_last)
+    half = layer.bfloat16()
+    assert torch.equal(half(x.bfloat16()), F.conv2d(doubled.bfloat16(), half.weight, half.bias, padding=1))
 
 
 @pytest.mark.parametrize("b", [1, 2])
