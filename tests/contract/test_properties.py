@@ -13,7 +13,7 @@ from tests.make_checkpoint import write_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 REMEDY = re.compile(r"[;:,] .*\b(use|wire|check|choose|put|divide|raise|match|load|pass)\b")
-FEW, MANY = 24, 100
+FEW, MANY = 16, 100
 
 
 def inside(value):
