@@ -264,7 +264,7 @@ def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
             for key in column.split():
                 nodes[key]["pos"] = [x + GAP // 2 + j * (WIDTH + GAP), y]
                 nodes[key]["order"], order = order, order + 1
-                y += nodes[key]["size"][1] + GAP // 2 + TITLE
+                y += nodes[key]["size"][1] + GAP + TITLE  # one of the editor's two renderers draws nodes higher
                 y += PLAYS.get(nodes[key]["type"], 0)
             bottom = max(bottom, y - TITLE)
         groups.append({
