@@ -133,8 +133,16 @@ def test_motion_rises_with_the_bucket(clips_by_bucket):
     assert np.mean(ranks) >= 0.8
     still = np.mean([speeds[name, 1] for name in JUDGING])
     moving = np.mean([speeds[name, 255] for name in JUDGING])
-    assert still < 0.25  # pixels a frame; measured 0.13
-    assert moving > still  # measured 0.25: much less than the 1.5 asked for, and largely break-up, see the model card
+    assert still < 0.25  # pixels a frame; measured 0.07
+    assert moving > 2 * still  # measured 0.56: less than the 1.5 asked for, see the model card
+
+
+@pytest.mark.slow
+def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
+    moving = [clips_by_bucket[name, bucket] for name, bucket in product(JUDGING, (127, 255))]
+    flows = [judge.optical_flow(frames) for frames in moving]
+    assert np.mean([judge.camera_share(flow) for flow in flows]) > 0.5  # true pans, encoded and decoded: 0.7 to 0.8
+    assert np.mean([judge.explained(*pair) for pair in zip(moving, flows)]) > 0  # what moved can be found again
 
 
 @pytest.mark.slow

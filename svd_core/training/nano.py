@@ -16,6 +16,7 @@ from .loop import Loss, Run
 
 HOME = Path.home() / ".cache" / "puresvd" / "nano"
 NORM_GROUPS = 8
+# the decay of the averages and the steps suit runs of minutes; the model card says what was really run
 GENTLE = ("unet.input_blocks.0.", "unet.out.")  # every copied pixel passes through these: they learn ten times slower
 
 IMAGE_VAE = VAEConfig(
@@ -31,11 +32,11 @@ CLIP = CLIPConfig(width=128, layers=4, mlp=512, patch=28, projection=64, image_s
 STAGES = {
     "image": Stage(frames=1, shapes=((128, 8),), P_mean=-0.4, P_std=1.2, first_frame=False),
     "video": Stage(
-        frames=14, shapes=((128, 5),), P_mean=0.7, P_std=1.6, first_frame=True, drop_latent=0.0, still=0.08, pans=0.8,
+        frames=14, shapes=((96, 5), (128, 3)), P_mean=0.7, P_std=1.6, first_frame=True, drop_latent=0.0, still=0.08, pans=0.8,
     ),
     "i2v": Stage(
-        frames=14, shapes=((128, 5), (256, 1), (128, 5), (192, 2)), P_mean=0.7, P_std=1.6, first_frame=True,
-        drop_latent=0.0, still=0.08, pans=0.8,
+        frames=14, shapes=((96, 5), (128, 3)), P_mean=0.5, P_std=1.6, first_frame=True, drop_latent=0.0, still=0.05,
+        pans=1.0, one_way=True,
     ),
 }  # fmt: skip
 RUNS = {
@@ -43,7 +44,7 @@ RUNS = {
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
     "image": Run("image", steps=120, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98, gentle=GENTLE),
     "video": Run("video", steps=600, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98, parts=2, workers=2, gentle=GENTLE),
-    "i2v": Run("i2v", steps=300, lr=1e-3, warmup=8, decay=1.0, muon=True, ema=0.98, parts=2, workers=2, gentle=GENTLE),
+    "i2v": Run("i2v", steps=600, lr=1.5e-3, warmup=8, decay=0.7, muon=True, ema=0.97, parts=2, workers=2, gentle=GENTLE),
 }
 
 
