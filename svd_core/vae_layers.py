@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
@@ -15,7 +17,7 @@ from .upconv import up_conv
 class ResBlock(nn.Module):
     """GroupNorm, SiLU, conv3x3, twice, plus the identity or a 1x1 convolution."""
 
-    def __init__(self, c_in: int, c_out: int, *, groups: int, ops, **factory):
+    def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Any, **factory: Any):
         super().__init__()
         self.norm1 = ops.GroupNorm(groups, c_in, eps=1e-6, **factory)
         self.conv1 = ops.Conv2d(c_in, c_out, 3, padding=1, **factory)
@@ -40,7 +42,7 @@ class ResBlock(nn.Module):
 class TimeStack(nn.Module):
     """The temporal residual r of `VideoResBlock`; its norms take statistics over the whole clip."""
 
-    def __init__(self, c: int, *, groups: int, ops, **factory):
+    def __init__(self, c: int, *, groups: int, ops: Any, **factory: Any):
         super().__init__()
         self.in_layers = nn.Sequential(ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), time_conv(ops, c, c, **factory))
         self.out_layers = nn.Sequential(
@@ -55,7 +57,7 @@ class TimeStack(nn.Module):
 class VideoResBlock(ResBlock):
     """A spatial block, then v + a r(v) with a = sigmoid(mix_factor): here a weighs *time* (in the U-Net, space)."""
 
-    def __init__(self, c_in: int, c_out: int, *, groups: int, ops, **factory):
+    def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Any, **factory: Any):
         super().__init__(c_in, c_out, groups=groups, ops=ops, **factory)
         self.time_stack = TimeStack(c_out, groups=groups, ops=ops, **factory)
         self.mix_factor = nn.Parameter(torch.zeros(1, **factory))
@@ -76,7 +78,7 @@ class VideoResBlock(ResBlock):
 class AttnBlock(nn.Module):
     """Single-head attention over the positions of a frame."""
 
-    def __init__(self, c: int, *, groups: int, ops, **factory):
+    def __init__(self, c: int, *, groups: int, ops: Any, **factory: Any):
         super().__init__()
         self.norm = ops.GroupNorm(groups, c, eps=1e-6, **factory)
         self.q, self.k, self.v, self.proj_out = (ops.Conv2d(c, c, 1, **factory) for _ in range(4))
@@ -90,7 +92,7 @@ class AttnBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    def __init__(self, c: int, *, ops, **factory):
+    def __init__(self, c: int, *, ops: Any, **factory: Any):
         super().__init__()
         self.conv = ops.Conv2d(c, c, 3, stride=2, **factory)
 
@@ -100,7 +102,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    def __init__(self, c: int, *, ops, **factory):
+    def __init__(self, c: int, *, ops: Any, **factory: Any):
         super().__init__()
         self.conv = up_conv(ops, c, **factory)
 
@@ -119,6 +121,6 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, c: int, block: type[ResBlock], **kw):
+    def __init__(self, c: int, block: type[ResBlock], **kw: Any):
         super().__init__()
         self.block_1, self.attn_1, self.block_2 = block(c, c, **kw), AttnBlock(c, **kw), block(c, c, **kw)
