@@ -133,8 +133,8 @@ def test_motion_rises_with_the_bucket(clips_by_bucket):
     assert np.mean(ranks) >= 0.8
     still = np.mean([speeds[name, 1] for name in JUDGING])
     moving = np.mean([speeds[name, 255] for name in JUDGING])
-    assert still < 0.25  # pixels a frame; measured 0.07
-    assert moving > 2 * still  # measured 0.56: less than the 1.5 asked for, see the model card
+    assert still < 0.25  # pixels a frame; measured 0.09
+    assert moving > 2 * still  # measured 0.52: less than the 1.5 asked for, see the model card
 
 
 @pytest.mark.slow
