@@ -150,10 +150,11 @@ def _mix(
         steps.done()
 
     out = [_Normalize(norm2, *_merge(statistics, [s.stop - s.start for s in slabs])), silu, conv2]
+    alphas = [block.alpha(f) for f in frames]
     for i, slab in enumerate(slabs):
         r = to_frames(_finite(out, _take(kept, slice(i, i + 1)) if keep else inner(slab)), slab.stop - slab.start)
-        for f, part in zip(frames, r.split(1)):
-            f[:, :, slab].addcmul_(part.to(f), block.alpha(f))
+        for f, alpha, part in zip(frames, alphas, r.split(1)):
+            f[:, :, slab].addcmul_(part.to(f), alpha)
         del r, part
         steps.done()
 
