@@ -7,13 +7,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from benchmarks.interpolation_clips import H, W, texture, view
 from benchmarks.interpolation_rivals import rivals
+from benchmarks.measure import forget_peak, resident
 from svd_core.interpolation import by_flow, interpolate
 from svd_core.interpolation.flow import QUALITIES
 
@@ -48,24 +48,16 @@ def speed(rounds: int = 4) -> None:
         print(f"  {name:16} {2 * PAIRS / seconds:9.1f}")
 
 
-def resident(field: str) -> int:
-    """Bytes of this process: VmRSS now, VmHWM at the peak since the last reset"""
-    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-        if line.startswith(field):
-            return int(line.split()[1]) * 1024
-    raise OSError("this system does not report resident memory; run on Linux")
-
-
 def peak(frames: int) -> None:
     """Printed by the fresh process: MiB at the peak beyond what was held before and the output"""
     wide = torch.cat([view(texture(s)) for s in (1, 2, 3)], -1)[0, :, : H // 2].contiguous()
     rows = wide.stride()
     x = wide.as_strided((frames, 3, H // 2, W // 2), (1, *rows))  # a pan of a pixel a frame, in no memory of its own
     interpolate(x[:3], source_fps=1, target_fps=2)
-    held = resident("VmRSS")
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak counts from here
+    held = resident("VmRSS:")
+    forget_peak()
     out = interpolate(x, source_fps=1, target_fps=2)
-    print((resident("VmHWM") - held - out.nbytes) / MIB)
+    print((resident("VmHWM:") - held - out.nbytes) / MIB)
 
 
 def memory() -> None:

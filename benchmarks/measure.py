@@ -89,16 +89,22 @@ def _peak_here(case: str, size: Size, dtype: torch.dtype, device: str, peer: str
         before = torch.cuda.memory_allocated()
         run()
         return torch.cuda.max_memory_allocated() - before
-    before = _status("VmRSS:")
-    with open("/proc/self/clear_refs", "w", encoding="ascii") as reset:
-        reset.write("5")  # forget the high-water mark of building the model
+    before = resident("VmRSS:")
+    forget_peak()  # that of building the model
     run()
-    return _status("VmHWM:") - before
+    return resident("VmHWM:") - before
 
 
-def _status(field: str) -> int:
+def resident(field: str) -> int:
+    """Bytes of this process: "VmRSS:" now, "VmHWM:" at the peak since it was last forgotten. Linux only."""
     with open("/proc/self/status", encoding="ascii") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field))
+
+
+def forget_peak() -> None:
+    """Let "VmHWM:" count from here."""
+    with open("/proc/self/clear_refs", "w", encoding="ascii") as reset:
+        reset.write("5")
 
 
 @torch.inference_mode()
