@@ -1,24 +1,23 @@
 """The temporal decoder over a whole clip in bounded memory, with the pixels of the one-shot decode.
 
 Between two temporal layers everything is per frame, so consecutive spatial layers run fused, one frame at a time, and
-the clip is a list of frames at one resolution. A temporal layer has (3,1,1) kernels and norms over the whole clip: its
+the clip lies in memory at one resolution. A temporal layer has (3,1,1) kernels and norms over the whole clip: its
 statistics are gathered first, then it runs over slabs of *space* that hold all frames, in place. There is no seam.
 """
 
 from __future__ import annotations
 
 import ctypes
-import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from .decode_stages import Stage, stages
 from .ops import merge_moments, moments
+from .precision import call, finite
 from .timeconv import to_frames, to_time
 from .vae import VAE, VAEConfig
 from .vae_layers import VideoResBlock
@@ -26,9 +25,6 @@ from .vae_layers import VideoResBlock
 GIB = 2**30
 TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
 WORK = 7.5  # activations of one full-size frame beyond the clip: 5 live tensors, the rest is room for kernels
-
-log = logging.getLogger(__name__)
-
 
 @dataclass(frozen=True)
 class Plan:
@@ -83,7 +79,8 @@ def decode(
     cut = stages(vae)
     steps = Steps(n // t * sum(stage.steps(t, h) for stage in cut), on_step)
     mix = vae.first_stage_model.decoder.time_mix()
-    return torch.cat([_decode_clip(cut, mix, clip, chosen, steps) for clip in z.split(t)])
+    clips = [_decode_clip(cut, mix, clip, chosen, steps) for clip in z.split(t)]
+    return clips[0] if len(clips) == 1 else torch.cat(clips)
 
 
 class Steps:
@@ -99,25 +96,16 @@ class Steps:
 
 
 def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
-    store = torch.device("cpu") if chosen.offload else z.device
-    frames = [f.contiguous(memory_format=torch.channels_last) for f in z.split(1)]
-    full = cut[-1].scale
+    t, _, h, _ = z.shape
+    clip = Clip(z, max(stage.channels * stage.scale**2 for stage in cut), offload=chosen.offload)
     for stage in cut:
         _trim_heap()
-        statistics = []
-        for group in stage.groups(len(frames)):
-            x = _finite(stage.layers, _take(frames, group).to(z.device))
-            if stage.block is not None:
-                statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
-            frames[group] = x.to(store).split(1)
-            del x
-            steps.done()
+        statistics = clip.refill(stage, steps)
         if stage.block is not None:
-            slabs = stage.slabs(len(frames), z.shape[2])
-            keep = chosen.keep or (stage.scale < full and not chosen.offload)  # small levels fit beside the floor
-            _mix(frames, stage.block, statistics, slabs, keep=keep, device=z.device, steps=steps)
-    x = torch.cat([f.to(z.device) for f in frames])
-    return x if mix is None else to_frames(_call(mix, to_time(x, len(frames))), x.shape[2])
+            keep = chosen.keep or (stage.scale < cut[-1].scale and not chosen.offload)  # small levels fit beside the floor
+            _mix(clip, stage.block, statistics, stage.slabs(t, h), keep=keep, steps=steps)
+    x = clip.frames.to(z.device)
+    return x.clone() if mix is None else to_frames(call(mix, to_time(x, t)), x.shape[2])
 
 
 def _trim_heap() -> None:
@@ -128,88 +116,110 @@ def _trim_heap() -> None:
             trim(0)
 
 
+class Clip:
+    """The frames of a clip in one piece of memory, as large as the largest stage and refilled by each in place."""
+
+    def __init__(self, z: Tensor, elements: int, *, offload: bool):
+        """From latents t c h w; `elements` of the largest stage for each of their t h w positions."""
+        self.latents, self.shape, self.device = z.shape, z.shape, z.device
+        store = torch.device("cpu") if offload else z.device
+        self.memory = torch.empty(elements * z[:, 0].numel(), dtype=z.dtype, device=store)
+        self.frames.copy_(z)
+
+    @property
+    def frames(self) -> Tensor:
+        """t c h w, channels-last."""
+        return self.view(self.shape)
+
+    def view(self, shape: torch.Size) -> Tensor:
+        """The memory as t c h w, channels-last."""
+        t, c, h, w = shape
+        return self.memory[: shape.numel()].view(t, h, w, c).permute(0, 3, 1, 2)
+
+    def put(self, where: tuple[slice, ...], x: Tensor) -> None:
+        """Overwrite a part of the frames; all are float32 from then on where x is, being too large for half precision."""
+        self.memory = self.memory.to(x.dtype)
+        self.frames[where] = x
+
+    def refill(self, stage: Stage, steps: Steps) -> list[tuple[Tensor, Tensor]]:
+        """Put the result of a stage in the place of the frames; norm statistics n g of every group for the block after it.
+
+        Frames that grow are replaced from the last to the first, others from the first on, so that none is overwritten
+        before it is read.
+        """
+        t, _, h, w = self.latents
+        before, self.shape = self.shape, torch.Size((t, stage.channels, h * stage.scale, w * stage.scale))
+        order = 1 if self.shape.numel() < before.numel() else -1
+        statistics = []
+        for group in stage.groups(t)[::order]:
+            place = self.frames[group]
+            x = finite(stage.layers, self.view(before)[group].to(self.device), out=place)
+            if stage.block is not None:
+                statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
+            if x is not place:
+                self.put((group,), x)
+            del x
+            steps.done()
+        return statistics
+
+
 def _mix(
-    frames: list[Tensor], block: VideoResBlock, statistics: list[tuple[Tensor, Tensor]], slabs: list[slice], *,
-    keep: bool, device: torch.device, steps: Steps,
-) -> None:  # fmt: skip
-    """v + a r(v) over all frames, 1 c h w each, in place."""
+    clip: Clip, block: VideoResBlock, statistics: list[tuple[Tensor, Tensor]], slabs: list[slice], *, keep: bool, steps: Steps
+) -> None:
+    """v + a r(v) over all frames, in place."""
     norm1, silu, conv1 = block.time_stack.in_layers
     norm2, _, _, conv2 = block.time_stack.out_layers
-    statistics = [part for group in statistics for part in zip(*(s.split(1) for s in group))]
-    into = [_Normalize(norm1, *_merge(statistics, [1] * len(frames))), silu, conv1]
+    t = len(clip.frames)
+    mean, variance = (torch.cat(s)[:, None] for s in zip(*statistics))
+    into = [_Normalize(norm1, *_merge(mean, variance, [1] * t)), silu, conv1]
 
-    def inner(slab: slice) -> Tensor:
-        return _finite(into, to_time(torch.cat([f[:, :, slab].to(device) for f in frames]), len(frames)))
+    def part(slab: slice) -> Tensor:
+        return clip.frames[:, :, slab].to(clip.device)
 
     kept, statistics = [], []
     for slab in slabs:
-        u = inner(slab)
+        u = finite(into, to_time(part(slab), t))
         statistics.append(moments(u, norm2.num_groups))
         kept.append(u if keep else None)
         del u
         steps.done()
 
-    out = [_Normalize(norm2, *_merge(statistics, [s.stop - s.start for s in slabs])), silu, conv2]
-    alphas = [block.alpha(f) for f in frames]
-    for i, slab in enumerate(slabs):
-        r = to_frames(_finite(out, _take(kept, slice(i, i + 1)) if keep else inner(slab)), slab.stop - slab.start)
-        for f, alpha, part in zip(frames, alphas, r.split(1)):
-            f[:, :, slab].addcmul_(part.to(f), alpha)
-        del r, part
+    mean, variance = (torch.stack(s) for s in zip(*statistics))
+    out = [_Normalize(norm2, *_merge(mean, variance, [s.stop - s.start for s in slabs]), owned=True), silu, conv2]
+    for slab in slabs:
+        u = kept.pop(0)
+        r = finite(out, finite(into, to_time(part(slab), t)) if u is None else u)
+        del u
+        x = finite([_Mix(to_frames(r, slab.stop - slab.start), block)], part(slab))
+        del r
+        clip.put((slice(None), slice(None), slab), x)
+        del x
         steps.done()
 
 
 class _Normalize(nn.Module):
-    """A group norm with statistics gathered over the whole clip; in float32, where nothing is repeated, in place."""
+    """A group norm with statistics gathered over the whole clip; in place where x is `owned` and nothing is repeated."""
 
-    def __init__(self, norm: nn.Module, mean: Tensor, variance: Tensor):
+    def __init__(self, norm: nn.Module, mean: Tensor, variance: Tensor, *, owned: bool = False):
         super().__init__()
-        self.norm, self.mean, self.variance = norm, mean, variance
+        self.norm, self.mean, self.variance, self.owned = norm, mean, variance, owned
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm.normalize(x, self.mean, self.variance, inplace=x.dtype == torch.float32)
+        return self.norm.normalize(x, self.mean, self.variance, inplace=self.owned and x.dtype == torch.float32)
 
 
-def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and variance 1 g of parts with the given relative sizes."""
-    mean, variance = (torch.stack(s) for s in zip(*statistics))
+class _Mix(nn.Module):
+    """v + a r"""
+
+    def __init__(self, r: Tensor, block: VideoResBlock):
+        super().__init__()
+        self.r, self.alpha = r, block.alpha
+
+    def forward(self, v: Tensor) -> Tensor:
+        return torch.addcmul(v, self.r.to(v), self.alpha(v))
+
+
+def _merge(mean: Tensor, variance: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and variance n g of parts p n g with the given relative sizes."""
     count = torch.tensor(counts, dtype=torch.float32, device=mean.device).view(-1, 1, 1)
     return merge_moments(mean, variance, count, dim=0)
-
-
-def _take(frames: list, group: slice) -> Tensor:
-    """The frames of a group as one tensor of its own, removed from the list so that they are freed once used."""
-    taken = frames[group]
-    frames[group] = [None] * len(taken)
-    whole = len(taken) == 1 and taken[0].untyped_storage().nbytes() == taken[0].nbytes
-    return taken[0] if whole else torch.cat(taken)
-
-
-def _finite(layers: list[nn.Module], x: Tensor) -> Tensor:
-    """Apply layers; where the result overflows in half precision, say so and apply them again in float32."""
-    if x.dtype not in (torch.float16, torch.bfloat16):
-        for layer in layers:  # each input is freed before the next layer runs
-            x = _call(layer, x)
-        return x
-    y = _apply(layers, x)
-    if y.sum(dtype=torch.float32).isfinite():
-        return y
-    names = " + ".join(type(m).__name__ for m in layers)
-    log.warning("%s overflowed in %s at %s; repeated in float32", names, y.dtype, tuple(y.shape))
-    exact = _apply(layers, x.float())
-    half = exact.to(y.dtype)
-    return half if half.sum(dtype=torch.float32).isfinite() else exact
-
-
-def _apply(layers: list[nn.Module], x: Tensor) -> Tensor:
-    for layer in layers:
-        x = _call(layer, x)
-    return x
-
-
-def _call(module: nn.Module, x: Tensor) -> Tensor:
-    """Run a module in the dtype of x, also when its weights have another."""
-    weight = next(module.parameters(), x)
-    if weight.dtype == x.dtype or getattr(module, "comfy_cast_weights", False):
-        return module(x)
-    return functional_call(module, {k: v.to(x.dtype) for k, v in module.named_parameters()}, (x,))

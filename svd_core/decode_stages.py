@@ -16,7 +16,8 @@ class Stage:
 
     layers: list[nn.Module]
     block: VideoResBlock | None
-    scale: int  # resolution of the result, in latents
+    channels: int  # of the result
+    scale: int  # its resolution, in latents
     batch: int  # frames that together are no larger than one of the full resolution
 
     def groups(self, t: int) -> list[slice]:
@@ -46,8 +47,8 @@ class Raise(nn.Module):
         super().__init__()
         self.upsample, self.block = upsample, block
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.block(x, upsample=self.upsample)
+    def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        return self.block(x, upsample=self.upsample, out=out)
 
 
 def stages(vae: VAE) -> list[Stage]:
@@ -60,7 +61,7 @@ def stages(vae: VAE) -> list[Stage]:
         layers.append(Raise(layers.pop(), module) if raised else module)
         scale *= 2 if isinstance(module, Upsample) else 1
         if isinstance(module, VideoResBlock):
-            batch = (full // scale) ** 2 * narrow // module.conv2.out_channels
-            result.append(Stage(layers, module, scale, max(1, batch)))
+            c = module.conv2.out_channels
+            result.append(Stage(layers, module, c, scale, max(1, (full // scale) ** 2 * narrow // c)))
             layers = []
-    return [*result, Stage(layers, None, scale, 1)]
+    return [*result, Stage(layers, None, first.decoder.conv_out.out_channels, scale, 1)]

@@ -26,17 +26,21 @@ class ResBlock(nn.Module):
         self.nin_shortcut = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
         self.silu = core_ops.SiLU()
 
-    def forward(self, x: Tensor, upsample: nn.Module | None = None) -> Tensor:
-        """n c_in h w -> n c_out h w, or 2h 2w where `upsample` goes first: then its result is freed as soon as may be."""
+    def forward(self, x: Tensor, upsample: nn.Module | None = None, out: Tensor | None = None) -> Tensor:
+        """n c_in h w -> n c_out h w, or 2h 2w where `upsample` goes first: then its result is freed as soon as may be.
+
+        `out`, which then may overlap x, takes the result and serves as memory before.
+        """
         owned = upsample is not None and self.nin_shortcut is not None
         x = x if upsample is None else upsample(x)
         skip = x if self.nin_shortcut is None else self.nin_shortcut(x)
+        skip = skip if out is None else out.copy_(skip)
         h = self.silu(self.norm1(x, inplace=owned))
         del x
         h = self.conv1(h)
         h = self.silu(self.norm2(h, inplace=True))  # one name, so that nothing outlives its use
         h = self.conv2(h)
-        return h.add_(skip)
+        return h.add_(skip) if out is None else out.add_(h)
 
 
 class TimeStack(nn.Module):
@@ -66,9 +70,11 @@ class VideoResBlock(ResBlock):
         """The temporal weight, computed in float32, in the dtype and on the device of `like`."""
         return torch.sigmoid(self.mix_factor.float()).to(like)
 
-    def forward(self, x: Tensor, t: int | None = None, upsample: nn.Module | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, t: int | None = None, upsample: nn.Module | None = None, out: Tensor | None = None
+    ) -> Tensor:
         """(b t) c_in h w -> (b t) c_out h w; without t, the spatial half v alone."""
-        v = super().forward(x, upsample)
+        v = super().forward(x, upsample, out)
         if t is None:
             return v
         r = to_frames(self.time_stack(to_time(v, t)), v.shape[2])

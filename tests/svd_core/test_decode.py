@@ -139,3 +139,24 @@ def test_overflow_in_half_precision_is_repeated_in_float32(caplog):
     assert "overflowed in torch.float16" in caplog.text
     assert half.isfinite().all()
     assert relative_error(half, expected) <= 0.02
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("layer", ["up.1.block.0.conv2", "up.0.block.1.time_stack.out_layers.3"])
+def test_frames_beyond_half_precision_go_on_in_float32(layer):
+    """What a stage hands on lies beyond 65504 itself, from its spatial half or from its temporal one."""
+    vae = references.vae(TINY)
+    vae.first_stage_model.decoder.get_submodule(layer).weight.mul_(1e5)
+    z = latents(3, 4, 4)
+    expected = vae.decode(z, t=3)
+    half = decode(vae.half(), z.half(), t=3)
+    assert half.isfinite().all()
+    assert relative_error(half, expected) <= 0.02
+
+
+@torch.no_grad()
+def test_levels_that_shrink_in_memory_are_decoded_too():
+    """A level with far more channels than the next one fills more memory than that at twice the size."""
+    vae = references.vae(replace(TINY, ch=4, ch_mult=(1, 8), norm_groups=4))
+    z = latents(5, 6, 4)
+    assert relative_error(decode(vae, z, t=5), vae.decode(z, t=5)) <= 1e-5
