@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> dict:
     names = (["native"] if peers.native() else []) + ["diffusers"]
     limit = measure.limits(dtype, args.device)
     print(f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}, {args.dtype}")
-    print(f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a 1x1 convolution, {limit['bytes_per_s'] / 1e9:.1f} GB/s in a copy")
+    print(f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a convolution, {limit['bytes_per_s'] / 1e9:.1f} GB/s in a copy")
     print(f"{'':12} {'peer':19} {'seconds':>8} {'ratio':>6} {'of limit':>8} {'peak MiB':>9} {'rel. error':>10}")
     rows = []
     for name in args.cases:
