@@ -75,11 +75,7 @@ class Editor:
 
     def find(self, name):
         """Double-click the empty canvas, type a name, take the first node offered and put it down."""
-        box = self.page.get_by_role("search").locator("input")
-        self.page.mouse.move(780, 700)  # off the node before, which the canvas still holds to be under the pointer
-        self.page.wait_for_timeout(200)
-        self.page.mouse.dblclick(800, 700)
-        box.fill(name, timeout=10_000)
+        self.search().fill(name)
         first = self.page.get_by_test_id("result-item").first
         first.get_by_text(name, exact=True).wait_for(timeout=10_000)
         self.picture("search", fit=False)
@@ -87,6 +83,19 @@ class Editor:
         self.wait_for_nodes(1)
         self.page.get_by_role("search").wait_for(state="hidden", timeout=10_000)
         self.page.mouse.click(900, 300)  # until then it hangs on the pointer
+
+    def search(self):
+        """The search box, opened; a busy page takes clicks more than 300 ms apart for two, and they are made again."""
+        box = self.page.get_by_role("search").locator("input")
+        self.page.mouse.move(780, 700)  # off the node before, which the canvas still holds to be under the pointer
+        self.page.wait_for_timeout(200)
+        for check in range(40):
+            if box.is_visible():
+                break
+            if check % 10 == 0:
+                self.page.mouse.dblclick(800, 700)
+            self.page.wait_for_timeout(200)
+        return box
 
     def set(self, node_type, **values):
         for name, value in values.items():
@@ -187,7 +196,6 @@ def same(found, prompt):
     )
 
 
-@pytest.mark.slow  # the search box sometimes misses the first double click after the editor starts
 def test_every_node_is_found_by_a_double_click_and_its_name(editor):
     for node_id, name in NAMES.items():
         editor.clear()
@@ -244,11 +252,11 @@ def test_graph_opens_when_its_file_is_dropped(editor, title):
     editor.check(title)
 
 
-@pytest.mark.slow  # its wait for the live preview has run out where the sampling was quick
 def test_photo_becomes_a_video_that_plays_in_the_node(editor):
     """On the embedded checkpoint: frames play in the sampler while it works, the video in the last node after it."""
     editor.load("Image to Video")
     editor.set("PureSVDSample", steps=40)  # long enough to be watched
+    editor.picture("graph")  # a node off the screen is not drawn, and shows nothing
     editor.run()
     sampler = "app.graph._nodes.find(node => node.type === 'PureSVDSample')"
     editor.page.wait_for_function(f"{sampler}.imgs?.[0]?.naturalWidth === 384", timeout=120_000)
