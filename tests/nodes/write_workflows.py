@@ -170,6 +170,7 @@ WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE = 320, 40, 20, 24, 14, 30
 HEAD, NOTE, CHARACTERS = 40, 16, 50  # height of a group's title, of a line of a note; letters in a line of WIDTH
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
 SHOWS = {"LoadImage": 250, "LoadVideo": 250, "SaveVideo": 340}  # height of a picture, always there
+UNSET = {"LoadVideo": ("file",)}  # inputs to choose: the host brings a photo and no video, and marks a missing one red
 PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
 
 
@@ -205,7 +206,8 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
     sockets = [(name, kind) for name, kind, _ in inputs(cls) if kind not in WIDGETS or name in linked]
     types = list(cls.RETURN_TYPES)
     names = list(getattr(cls, "RETURN_NAMES", None) or types)
-    values = widget_values(cls, entry["inputs"])
+    unset = dict.fromkeys(UNSET.get(entry["class_type"], ()), "")
+    values = widget_values(cls, entry["inputs"] | unset)
     ours = entry["class_type"].startswith("PureSVD")
     properties = {"Node name for S&R": entry["class_type"], "cnr_id": "puresvd" if ours else "comfy-core"}
     wanted = [value for value in entry["inputs"].values() if isinstance(value, str) and value in MODELS]
