@@ -17,6 +17,8 @@ FLOOR = 1e-4  # trust left to a vector that nothing confirms
 WINDOW = gaussian(4.0)  # over which the mix is judged
 DOUBT = 0.5  # how much a disagreement of the moved frames counts against one of the unmoved
 NOISE = EPSILON_DATA**2  # squared difference below which two mixes count as equal
+ENOUGH, NOTHING = 0.5, 0.7  # share of the difference that a motion leaves over: it counts in full, not at all
+TINY = 1e-12  # keeps equal frames from dividing by nothing
 NEARBY = gaussian(3.0)  # over which two accelerations must agree
 SLIGHT = 0.1  # squared pixels below which they hardly count
 ALONE = 0.3  # share of an acceleration that only one end shows
@@ -107,11 +109,22 @@ def agreed(p: Tensor, q: Tensor) -> Tensor:
 
 
 def mix(a: Tensor, b: Tensor, motions: Sequence[Tensor], bend: Tensor, t: float) -> Tensor:
-    """Both frames carried to time t along each motion and not at all; where they agree best counts most."""
-    total, made = torch.zeros_like(a[:, :1]), torch.zeros_like(a)
-    carried = ((warp(a, bend - t * v, "bicubic"), warp(b, bend + (1 - t) * v, "bicubic")) for v in motions)
-    for doubt, (from_a, from_b) in [(1.0, (a, b)), *((DOUBT, pair) for pair in carried)]:
-        error = smooth((from_a - from_b).square().mean(1, keepdim=True), WINDOW) + NOISE
-        weight = 1 / (doubt * error)
+    """Both frames carried to time t along each motion and not at all; where they agree best counts most.
+
+    A motion that explains little of their difference has followed noise, and counts for nothing.
+    """
+    still = disagreement(a, b)
+    total = 1 / (still + NOISE)
+    made = total * torch.lerp(a, b, t)
+    for v in motions:
+        from_a, from_b = warp(a, bend - t * v, "bicubic"), warp(b, bend + (1 - t) * v, "bicubic")
+        left = disagreement(from_a, from_b)
+        gate = (NOTHING - left.mean() / (still.mean() + TINY)) / (NOTHING - ENOUGH)
+        weight = gate.clamp(0, 1) / (DOUBT * (left + NOISE))
         total, made = total + weight, made + weight * torch.lerp(from_a, from_b, t)
     return made / total
+
+
+def disagreement(p: Tensor, q: Tensor) -> Tensor:
+    """Squared difference over a window: 1 c H W, 1 c H W -> 1 1 H W"""
+    return smooth((p - q).square().mean(1, keepdim=True), WINDOW)

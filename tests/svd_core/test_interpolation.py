@@ -136,6 +136,15 @@ def test_flow_withstands_a_brightness_change():
     assert float(error.abs().mean()) < 0.4  # pixels
 
 
+@pytest.mark.parametrize("cell", [2, 4, 8])
+def test_what_flutters_on_a_still_picture_is_not_followed(cell):
+    """Clouds of a few pixels that come and go look like motion, and are none."""
+    still, clouds = texture(96, 128, 7), [texture(96, 128, seed, grain=cell) - 0.5 for seed in (8, 9)]
+    a, b = (still + 0.05 * cloud for cloud in clouds)
+    made, fade = next(by_flow()(a, b, [0.5])), next(crossfade(a, b, [0.5]))
+    assert (made - still).square().mean() <= 1.001 * (fade - still).square().mean()
+
+
 def test_unrelated_frames_fall_back_to_the_crossfade():
     a, b, wanted = texture(48, 64, 1, grain=2), texture(48, 64, 2, grain=2), texture(48, 64, 3, grain=2)
     made, fade = next(by_flow()(a, b, [0.5])), next(crossfade(a, b, [0.5]))
