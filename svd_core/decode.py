@@ -26,6 +26,7 @@ GIB = 2**30
 TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
 WORK = 7.5  # activations of one full-size frame beyond the clip: 5 live tensors, the rest is room for kernels
 
+
 @dataclass(frozen=True)
 class Plan:
     """How a clip is decoded; nothing here changes pixels beyond rounding."""
