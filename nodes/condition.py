@@ -54,6 +54,8 @@ class PureSVDImageToVideo(io.ComfyNode):
             width, height = convert.nearest_size(x.shape[-1], x.shape[-2], width, height)
             fit = "crop"
         convert.check_size(width, height)
+        if fit == "crop":
+            convert.check_crop(x.shape[-1], x.shape[-2], width, height)
         convert.check_finite(augmentation_level=augmentation_level)
         scalars = {
             "motion_bucket_id": motion_bucket_id,

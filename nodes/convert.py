@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 GRID = 8  # pixels a latent position covers
+NARROWEST = 64  # times: how much narrower or wider than the video a photo may be
 BRIGHTEST = 1e4  # times white: room for high dynamic range, and for squares in float32
 
 
@@ -69,6 +70,17 @@ def check_size(width: int, height: int) -> None:
             raise ValueError(
                 f"{name} {value} is not a multiple of {GRID} from 16 on; use {low} or {low + GRID}"
             )
+
+
+def check_crop(image_width: int, image_height: int, width: int, height: int) -> None:
+    """Refuse a photo whose shape leaves next to nothing of it, and would ask for endless memory in between."""
+    kept = min(image_width, image_height * width / height), min(image_height, image_width * height / width)
+    whole = kept == (image_width, image_height)
+    if min(kept[0] / image_width, kept[1] / image_height) * NARROWEST < 1 or (not whole and min(kept) < 2):
+        raise ValueError(
+            f"a photo of {image_width}x{image_height} has next to nothing left when it is cropped to {width}x{height}; "
+            "set fit to pad or stretch, or use a photo of another shape"
+        )
 
 
 def nearest_size(image_width: int, image_height: int, width: int, height: int) -> tuple[int, int]:

@@ -173,6 +173,19 @@ def test_every_fit_gives_the_asked_size(host, fit, size):
     assert convert.fit(x, *size, fit).shape == (1, 3, size[1], size[0])
 
 
+@pytest.mark.parametrize("compatibility", ["reference", "native"])
+@pytest.mark.parametrize(("height", "width", "whole"), [(8192, 1, 0), (1, 4, 0), (3, 8192, 0), (1, 1, 1), (2, 100, 1), (100, 2, 1)])
+def test_photo_of_which_a_crop_leaves_nothing_is_refused(ours, describe, compatibility, height, width, whole):
+    image, options = torch.rand(1, height, width, 3), {"width": 64, "height": 64, "compatibility": compatibility}
+    if whole:
+        assert describe(ours, image, **options)[0][0][0][0].isfinite().all()
+        return
+    with pytest.raises(ValueError, match=f"photo of {width}x{height} has next to nothing left when it is cropped to 64x64"):
+        describe(ours, image, **options)
+    for fit in ("pad", "stretch"):
+        assert describe(ours, image, **options, fit=fit)[0][0][0][0].isfinite().all()
+
+
 def test_crop_keeps_the_centre_and_pad_keeps_everything(host):
     convert = host.pack("nodes.convert")
     x = torch.zeros(1, 3, 64, 128)
