@@ -84,9 +84,9 @@ def group_norm(
     """
     short = x.shape[2:].numel() < LONG
     if torch.is_grad_enabled():  # the stock channels-last gradient crashes where x itself needs none
-        return F.group_norm(x if x.requires_grad else x.contiguous(), groups, weight, bias, eps)
+        return torch.group_norm(x if x.requires_grad else x.contiguous(), groups, weight, bias, eps)
     if x.device.type != "cpu" or x.dtype != torch.float32 or short or x.is_contiguous():
-        return F.group_norm(x, groups, weight, bias, eps)
+        return torch.group_norm(x, groups, weight, bias, eps)
     return normalize(x, *moments(x, groups), weight, bias, eps, inplace=inplace)
 
 
