@@ -159,16 +159,12 @@ def conditioning(name: str, value: list) -> list:
 
 def _is_described(context: Tensor, details: dict) -> bool:
     photo = details.get("concat_latent_image")
-    fits = photo is None or (
-        photo.ndim == 4 and photo.shape[1] == 4 and 0 not in photo.shape and is_usual(photo)
-    )
-    return (
-        fits
-        and isinstance(context, Tensor)
-        and context.ndim == 3
-        and 0 not in context.shape
-        and is_usual(context)
-    )
+    return _is_filled(context, 3) and (photo is None or (_is_filled(photo, 4) and photo.shape[1] == 4))
+
+
+def _is_filled(x, axes: int) -> bool:
+    """A usual tensor of so many axes, none of them empty."""
+    return isinstance(x, Tensor) and x.ndim == axes and 0 not in x.shape and is_usual(x)
 
 
 def empty_latent(frames: int, width: int, height: int) -> dict:
