@@ -187,11 +187,12 @@ def _mix(
 
     mean, variance = (torch.stack(s) for s in zip(*statistics))
     out = [_Normalize(norm2, *_merge(mean, variance, [s.stop - s.start for s in slabs]), owned=True), silu, conv2]
+    alpha = block.alpha(mean)  # float32; each slab takes it in its own dtype
     for slab in slabs:
         u = kept.pop(0)
         r = finite(out, finite(into, to_time(part(slab), t)) if u is None else u)
         del u
-        x = finite([_Mix(to_frames(r, slab.stop - slab.start), block)], part(slab))
+        x = finite([_Mix(to_frames(r, slab.stop - slab.start), alpha)], part(slab))
         del r
         clip.put((slice(None), slice(None), slab), x)
         del x
@@ -212,12 +213,12 @@ class _Normalize(nn.Module):
 class _Mix(nn.Module):
     """v + a r"""
 
-    def __init__(self, r: Tensor, block: VideoResBlock):
+    def __init__(self, r: Tensor, alpha: Tensor):
         super().__init__()
-        self.r, self.alpha = r, block.alpha
+        self.r, self.alpha = r, alpha
 
     def forward(self, v: Tensor) -> Tensor:
-        return torch.addcmul(v, self.r.to(v), self.alpha(v))
+        return torch.addcmul(v, self.r.to(v), self.alpha.to(v))
 
 
 def _merge(mean: Tensor, variance: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
