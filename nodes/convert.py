@@ -120,14 +120,7 @@ def _resize(x: Tensor, width: int, height: int) -> Tensor:
 def latent(samples: dict) -> Tensor:
     """LATENT -> t c h w, one clip"""
     z = samples["samples"]
-    if (
-        not isinstance(z, Tensor)
-        or getattr(z, "is_nested", False)
-        or z.ndim != 4
-        or z.shape[1] != 4
-        or 0 in z.shape
-        or not is_usual(z)
-    ):
+    if not _is_filled(z, 4) or z.shape[1] != 4:
         found = f"{tuple(z.shape)}, {z.dtype}" if isinstance(z, Tensor) else type(z).__name__
         raise ValueError(
             f"the latent has shape {found}; a Stable Video Diffusion latent is (frames, 4, "
@@ -164,7 +157,8 @@ def _is_described(context: Tensor, details: dict) -> bool:
 
 def _is_filled(x, axes: int) -> bool:
     """A usual tensor of so many axes, none of them empty."""
-    return isinstance(x, Tensor) and x.ndim == axes and 0 not in x.shape and is_usual(x)
+    plain = isinstance(x, Tensor) and not x.is_nested
+    return plain and x.ndim == axes and 0 not in x.shape and is_usual(x)
 
 
 def empty_latent(frames: int, width: int, height: int) -> dict:
