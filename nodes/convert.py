@@ -72,11 +72,16 @@ def check_size(width: int, height: int) -> None:
             )
 
 
+def kept(image_width: int, image_height: int, width: int, height: int) -> tuple[float, float]:
+    """Width and height that cropping the centre to another aspect leaves of a picture."""
+    return min(image_width, image_height * width / height), min(image_height, image_width * height / width)
+
+
 def check_crop(image_width: int, image_height: int, width: int, height: int) -> None:
     """Refuse a photo whose shape leaves next to nothing of it, and would ask for endless memory in between."""
-    kept = min(image_width, image_height * width / height), min(image_height, image_width * height / width)
-    whole = kept == (image_width, image_height)
-    if min(kept[0] / image_width, kept[1] / image_height) * NARROWEST < 1 or (not whole and min(kept) < 2):
+    w, h = kept(image_width, image_height, width, height)
+    whole = (w, h) == (image_width, image_height)
+    if min(w / image_width, h / image_height) * NARROWEST < 1 or (not whole and min(w, h) < 2):
         raise ValueError(
             f"a photo of {image_width}x{image_height} has next to nothing left when it is cropped to {width}x{height}; "
             "set fit to pad or stretch, or use a photo of another shape"

@@ -18,6 +18,7 @@ from torch import Tensor
 from ...svd_core import ops as core_ops
 from ...svd_core.presets import METADATA, to_tensor
 from ...svd_core.unet import UNetConfig, VideoUNet
+from ..convert import kept
 from . import finite, ops
 from .hooks import HostHooks
 from .preview import show_whole_clip
@@ -99,7 +100,8 @@ def check_photo(noise: Tensor, photo: Tensor | None) -> None:
     if photo is None:
         return
     (h, w), (H, W) = photo.shape[-2:], noise.shape[-2:]
-    if min(w, h * W / H) < min(w, 2) or min(h, w * H / W) < min(h, 2):
+    wide, high = kept(w, h, W, H)
+    if wide < min(w, 2) or high < min(h, 2):
         raise ValueError(
             f"the photo was described for {8 * w}x{8 * h} pixels, the latent is {8 * W}x{8 * H}; use the latent of the "
             "same Image to Video"
