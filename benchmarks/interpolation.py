@@ -18,8 +18,8 @@ from benchmarks.interpolation_clips import HELD_OUT, TUNED, generated, photograp
 from benchmarks.interpolation_cost import memory, speed
 from benchmarks.interpolation_light import Clips, cuts, flicker
 from benchmarks.interpolation_rivals import CLASSICAL, rivals
-from svd_core.interpolation import by_flow, interpolate
-from svd_core.interpolation.flow import QUALITIES
+from svd_core.frames import by_flow, interpolate
+from svd_core.frames.flow import QUALITIES
 
 OURS = "ours, balanced"  # the default
 LONG = 25  # frames of the clips that flicker

@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmarks.interpolation_clips import H, W, texture, view
 from benchmarks.interpolation_rivals import rivals
 from benchmarks.measure import forget_peak, resident
-from svd_core.interpolation import by_flow, interpolate
-from svd_core.interpolation.flow import QUALITIES
+from svd_core.frames import by_flow, interpolate
+from svd_core.frames.flow import QUALITIES
 
 PAIRS = 4
 MIB = 2**20

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.interpolation_clips import TUNED, H, W, texture, view
-from svd_core.interpolation import deflicker
-from svd_core.interpolation.cuts import THRESHOLD, likeness
+from svd_core.frames import deflicker
+from svd_core.frames.cuts import THRESHOLD, likeness
 
 Clips = list[tuple[str, Tensor]]
 NUMBER = 50

@@ -14,11 +14,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from svd_core import layouts
-from svd_core.conditioning import embed
-from svd_core.decode import decode
-from svd_core.unet import UNetConfig, VideoUNet
-from svd_core.vae import VAE, VAEConfig
+from svd_core.checkpoint import convert as layouts
+from svd_core.conditioning.conditioning import embed
+from svd_core.decode.exact import decode
+from svd_core.models.unet import UNetConfig, VideoUNet
+from svd_core.models.vae import VAE, VAEConfig
 
 Cases = dict[str, Callable[[], torch.Tensor]]
 IDS = (6.0, 127.0, 0.02)

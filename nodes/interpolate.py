@@ -2,9 +2,9 @@
 
 from comfy_api.latest import io
 
-from ..svd_core.interpolation import by_flow, interpolate
-from ..svd_core.interpolation.flow import QUALITIES
-from ..svd_core.interpolation.grid import count, rate
+from ..svd_core.frames import by_flow, interpolate
+from ..svd_core.frames.flow import QUALITIES
+from ..svd_core.frames.grid import count, rate
 from . import convert
 from .host import between as host_between
 from .host.progress import on_step

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..svd_core.interpolation import deflicker, lock_color
+from ..svd_core.frames import deflicker, lock_color
 from . import convert
 from .host.progress import on_step
 

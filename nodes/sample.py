@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..svd_core import guidance, sampling
+from ..svd_core.sampling import guidance
+from ..svd_core.sampling import samplers as sampling
 from . import convert
 from .host import guider as host_guider
 

@@ -9,10 +9,15 @@ import torch
 from PIL import Image
 from torch import nn
 
-from svd_core import checkpoint, conditioning, export, guidance, layouts, sampling
+from svd_core.checkpoint import convert as layouts
+from svd_core.checkpoint import read as checkpoint
+from svd_core.checkpoint import write as export
+from svd_core.conditioning import conditioning
+from svd_core.models.vae import SCALE
+from svd_core.sampling import guidance
+from svd_core.sampling import samplers as sampling
 from svd_core.training import photographs, stages
 from svd_core.training.photographs import JUDGING
-from svd_core.vae import SCALE
 
 judge = pytest.importorskip("svd_core.training.judge")
 for package in ("skimage", "sklearn"):

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ...svd_core.interpolation.between import Around, Between
+from ...svd_core.frames.between import Around, Between
 
 
 def device() -> torch.device:

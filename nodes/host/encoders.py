@@ -8,9 +8,9 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...svd_core import conditioning
-from ...svd_core.clip import preprocess
-from ...svd_core.presets import PRESETS, Preset
+from ...svd_core.checkpoint.presets import PRESETS, Preset
+from ...svd_core.conditioning import conditioning
+from ...svd_core.models.image_encoder import preprocess
 from .. import convert
 from .clip_vision import PureClipVision
 from .progress import generator

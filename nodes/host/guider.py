@@ -12,7 +12,7 @@ import comfy.utils
 import latent_preview
 from torch import Tensor
 
-from ...svd_core import guidance
+from ...svd_core.sampling import guidance
 from .progress import generator
 
 CHURN_DOMAIN = (

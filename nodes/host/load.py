@@ -10,8 +10,8 @@ import comfy.model_management
 import comfy.utils
 import torch
 
-from ...svd_core import checkpoint as core_checkpoint
-from ...svd_core.checkpoint import Checkpoint
+from ...svd_core.checkpoint import read as core_checkpoint
+from ...svd_core.checkpoint.read import Checkpoint
 from .clip_vision import PureClipVision
 from .model import make_model
 from .vae import PureVAE

@@ -15,9 +15,9 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from torch import Tensor
 
-from ...svd_core import ops as core_ops
-from ...svd_core.presets import METADATA, to_tensor
-from ...svd_core.unet import UNetConfig, VideoUNet
+from ...svd_core.checkpoint.presets import METADATA, to_tensor
+from ...svd_core.models import ops as core_ops
+from ...svd_core.models.unet import UNetConfig, VideoUNet
 from ..convert import kept
 from . import finite, ops
 from .hooks import HostHooks

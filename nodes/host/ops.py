@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import comfy.ops
 import torch
 
-from ...svd_core import ops as core_ops
+from ...svd_core.models import ops as core_ops
 
 
 def _plain(layer: torch.nn.Module, x: torch.Tensor) -> bool:

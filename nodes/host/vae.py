@@ -11,11 +11,11 @@ import comfy.sd
 import torch
 from torch import Tensor
 
-from ...svd_core import checkpoint as core_checkpoint
-from ...svd_core import decode as core_decode
-from ...svd_core.checkpoint import Checkpoint
-from ...svd_core.layouts import fold_quant_conv
-from ...svd_core.vae import VAE
+from ...svd_core.checkpoint import read as core_checkpoint
+from ...svd_core.checkpoint.convert import fold_quant_conv
+from ...svd_core.checkpoint.read import Checkpoint
+from ...svd_core.decode import exact as core_decode
+from ...svd_core.models.vae import VAE
 from .. import convert
 from . import finite, ops
 from .progress import on_step

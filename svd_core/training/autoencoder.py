@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..vae import SCALE, VAE
+from ..models.vae import SCALE, VAE
 from . import photographs
 from .clips import ClipSet, to_tensor
 from .codes import LinearCode

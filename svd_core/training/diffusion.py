@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..clip import CLIPVision, preprocess
-from ..conditioning import embed
-from ..hooks import Hooks
-from ..precond import scalings
-from ..unet import VideoUNet
-from ..vae import SCALE
+from ..conditioning.conditioning import embed
+from ..models.hooks import Hooks
+from ..models.image_encoder import CLIPVision, preprocess
+from ..models.unet import VideoUNet
+from ..models.vae import SCALE
+from ..sampling.denoiser import scalings
 from .clips import ClipSet, to_tensor
 from .scenes import FULL_SPEED, motion_bucket
 

@@ -8,12 +8,12 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ..clip import CLIPVision
-from ..contents import EMBEDDERS, FIRST, UNET, VISUAL
-from ..layouts import clip_to_openclip, fold_quant_conv
-from ..presets import METADATA, Hints, Preset, hints_json
-from ..unet import VideoUNet
-from ..vae import SCALE, VAE
+from ..checkpoint.convert import clip_to_openclip, fold_quant_conv
+from ..checkpoint.identify import EMBEDDERS, FIRST, UNET, VISUAL
+from ..checkpoint.presets import METADATA, Hints, Preset, hints_json
+from ..models.image_encoder import CLIPVision
+from ..models.unet import VideoUNet
+from ..models.vae import SCALE, VAE
 from .clips import ClipSet, to_tensor
 from .state import replace_file
 

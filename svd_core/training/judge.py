@@ -10,10 +10,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .. import conditioning, guidance, sampling
-from ..checkpoint import SVD
-from ..precond import denoiser
-from ..vae import SCALE
+from ..checkpoint.read import SVD
+from ..conditioning import conditioning
+from ..models.vae import SCALE
+from ..sampling import guidance
+from ..sampling import samplers as sampling
+from ..sampling.denoiser import denoiser
 from . import photographs
 from .clips import to_tensor
 

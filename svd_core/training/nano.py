@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..clip import CLIPConfig
-from ..presets import Preset
-from ..unet import UNetConfig
-from ..vae import VAE, VAEConfig
+from ..checkpoint.presets import Preset
+from ..models.image_encoder import CLIPConfig
+from ..models.unet import UNetConfig
+from ..models.vae import VAE, VAEConfig
 from .autoencoder import ImageLoss, TemporalLoss, freeze_space
 from .clips import ClipSet
 from .codes import LinearCode

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import checkpoint
-from ..clip import CLIPVision
-from ..presets import Preset
-from ..unet import VideoUNet
-from ..vae import VAE, VAEConfig
+from ..checkpoint import read as checkpoint
+from ..checkpoint.presets import Preset
+from ..models.image_encoder import CLIPVision
+from ..models.unet import VideoUNet
+from ..models.vae import VAE, VAEConfig
 from . import autoencoder, diffusion, export, nano, pictures, state
 from .codes import LinearCode
 from .loop import Loss, Run, Training, train

@@ -5,9 +5,9 @@ import tracemalloc
 import pytest
 import torch
 
-from svd_core.checkpoint import read
-from svd_core.export import write_safetensors
-from svd_core.files import MAX_HEADER, open_tensors
+from svd_core.checkpoint.header import MAX_HEADER, open_tensors
+from svd_core.checkpoint.read import read
+from svd_core.checkpoint.write import write_safetensors
 from tests.make_checkpoint import write_checkpoint
 from tests.svd_core.test_files import BROKEN
 

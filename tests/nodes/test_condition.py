@@ -11,7 +11,7 @@ Trio = namedtuple("Trio", "model clip_vision vae")
 
 
 def test_vector_and_latents_are_those_of_the_core(host, ours, photo, describe):
-    clip, conditioning = host.pack("svd_core.clip"), host.pack("svd_core.conditioning")
+    clip, conditioning = host.pack("svd_core.models.image_encoder"), host.pack("svd_core.conditioning.conditioning")
     x = host.pack("nodes.convert").pixels(photo)
     frame = host.pack("nodes.convert").fit(x, 64, 64, "crop")
     (positive,), (negative,), (latent,) = describe(ours, photo, augmentation_level=0.0)

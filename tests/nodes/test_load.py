@@ -53,7 +53,7 @@ def test_parts_may_come_from_separate_files_and_whole_checkpoints(host, make, ou
 def test_weight_formats_are_kept_and_cast_at_use(
     load, photo, describe, video, error, monkeypatch, host, choice, dtype
 ):
-    monkeypatch.setattr(host.pack("svd_core.ops"), "runs_bfloat16", lambda: False)
+    monkeypatch.setattr(host.pack("svd_core.models.ops"), "runs_bfloat16", lambda: False)
     trio = load("half.safetensors", choice, dtype=torch.float16)
     assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {dtype}
     assert trio.model.model.get_dtype_inference() == torch.float32  # as an ordinary CPU computes
@@ -66,7 +66,7 @@ def test_weight_formats_are_kept_and_cast_at_use(
 def test_default_is_bfloat16_where_the_processor_multiplies_it(
     load, photo, describe, video, error, monkeypatch, host
 ):
-    monkeypatch.setattr(host.pack("svd_core.ops"), "runs_bfloat16", lambda: True)
+    monkeypatch.setattr(host.pack("svd_core.models.ops"), "runs_bfloat16", lambda: True)
     trio = load("half.safetensors", "default", dtype=torch.float16)
     assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {torch.bfloat16}
     assert trio.model.model.get_dtype_inference() == torch.bfloat16

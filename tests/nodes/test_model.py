@@ -187,7 +187,7 @@ def test_native_configuration_keys_are_those_of_host_detection(host):
     from comfy import model_detection
 
     model = host.pack("nodes.host.model")
-    unet = host.pack("svd_core.unet")
+    unet = host.pack("svd_core.models.unet")
     config = unet.UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768)
     state = {f"u.{k}": v for k, v in unet.VideoUNet(config, device="meta").state_dict().items()}
     detected = model_detection.detect_unet_config(state, "u.")

@@ -5,10 +5,10 @@ from diffusers import AutoencoderKLTemporalDecoder, UNetSpatioTemporalConditionM
 from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
-from svd_core import layouts
-from svd_core.clip import CLIPConfig, CLIPVision
-from svd_core.unet import UNetConfig, VideoUNet
-from svd_core.vae import VAE, VAEConfig
+from svd_core.checkpoint import convert as layouts
+from svd_core.models.image_encoder import CLIPConfig, CLIPVision
+from svd_core.models.unet import UNetConfig, VideoUNet
+from svd_core.models.vae import VAE, VAEConfig
 
 UNET = UNetConfig(32, (1, 2, 4, 4), 2, (True, True, True, False), 48, 768, head_dim=8)
 TEMPORAL = VAEConfig(

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from svd_core.checkpoint import load, read, read_parts
-from svd_core.export import write_safetensors
-from svd_core.files import open_tensors
-from svd_core.layouts import fold_quant_conv
-from svd_core.presets import to_tensor
+from svd_core.checkpoint.convert import fold_quant_conv
+from svd_core.checkpoint.header import open_tensors
+from svd_core.checkpoint.presets import to_tensor
+from svd_core.checkpoint.read import load, read, read_parts
+from svd_core.checkpoint.write import write_safetensors
 from tests.make_checkpoint import FIRST, KINDS, UNET, VISUAL, Maker, unet_config, write_checkpoint
 
 WHOLE = [kind for kind in KINDS if kind not in ("animatelcm", "unet", "vae", "clip")]

@@ -6,7 +6,7 @@ from diffusers.pipelines.stable_video_diffusion.pipeline_stable_video_diffusion 
     _resize_with_antialiasing,
 )
 
-from svd_core.clip import MEAN, STD, normalize, preprocess
+from svd_core.models.image_encoder import MEAN, STD, normalize, preprocess
 
 from . import references
 from .references import relative_error

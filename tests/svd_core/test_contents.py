@@ -8,10 +8,10 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from svd_core.checkpoint import load, read, read_parts
-from svd_core.export import write_safetensors
-from svd_core.files import open_tensors
-from svd_core.presets import to_tensor
+from svd_core.checkpoint.header import open_tensors
+from svd_core.checkpoint.presets import to_tensor
+from svd_core.checkpoint.read import load, read, read_parts
+from svd_core.checkpoint.write import write_safetensors
 from tests.make_checkpoint import (
     FIRST,
     TEXT,

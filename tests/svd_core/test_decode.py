@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 import torch
 
-from svd_core.decode import GIB, TIERS, decode, plan
-from svd_core.decode_stages import stages
-from svd_core.vae import VAEConfig
+from svd_core.decode.exact import GIB, TIERS, decode, plan
+from svd_core.decode.stages import stages
+from svd_core.models.vae import VAEConfig
 
 from . import references
 from .references import relative_error

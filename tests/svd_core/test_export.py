@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from svd_core.checkpoint import load, read
-from svd_core.export import to_diffusers_folder
-from svd_core.files import open_tensors
+from svd_core.checkpoint.header import open_tensors
+from svd_core.checkpoint.read import load, read
+from svd_core.checkpoint.write import to_diffusers_folder
 from tests.make_checkpoint import unet_config, vae_config, write_checkpoint
 
 from .references import relative_error

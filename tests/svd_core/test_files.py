@@ -12,9 +12,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from svd_core.checkpoint import read
-from svd_core.export import write_safetensors
-from svd_core.files import MAX_HEADER, MAX_TENSORS, open_tensors, read_header
+from svd_core.checkpoint.header import MAX_HEADER, MAX_TENSORS, open_tensors, read_header
+from svd_core.checkpoint.read import read
+from svd_core.checkpoint.write import write_safetensors
 
 
 def raw(header, body=b""):

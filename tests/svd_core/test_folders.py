@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from svd_core.checkpoint import load, read
+from svd_core.checkpoint.read import load, read
 from tests.make_checkpoint import write_checkpoint
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from svd_core.checkpoint import load, read, read_parts
-from svd_core.presets import PRESETS
+from svd_core.checkpoint.presets import PRESETS
+from svd_core.checkpoint.read import load, read, read_parts
 
 from .full_width import full_width, meta, rows
 

@@ -8,10 +8,10 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from svd_core.interpolation import by_flow, crossfade, interpolate  # noqa: E402
-from svd_core.interpolation.cuts import is_cut, likeness  # noqa: E402
-from svd_core.interpolation.flow import QUALITIES, bidirectional, windowed  # noqa: E402
-from svd_core.interpolation.grid import count, rate  # noqa: E402
+from svd_core.frames import by_flow, crossfade, interpolate  # noqa: E402
+from svd_core.frames.cuts import is_cut, likeness  # noqa: E402
+from svd_core.frames.flow import QUALITIES, bidirectional, windowed  # noqa: E402
+from svd_core.frames.grid import count, rate  # noqa: E402
 
 
 def texture(H, W, seed=0, grain=6):

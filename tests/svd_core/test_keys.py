@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import conv2d
 
-from svd_core import keys, layouts
+from svd_core.checkpoint import convert as layouts
+from svd_core.checkpoint import names as keys
 
 KEYS = Path(__file__).parent.parent / "data" / "keys"
 EMBEDDER, FIRST = "conditioner.embedders.3.encoder.", "first_stage_model."

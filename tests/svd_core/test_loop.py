@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from svd_core import guidance, sampling
-from svd_core.conditioning import Conditioning, augment, embed, encode
-from svd_core.precond import denoiser, scalings
+from svd_core.conditioning.conditioning import Conditioning, augment, embed, encode
+from svd_core.sampling import guidance
+from svd_core.sampling import samplers as sampling
+from svd_core.sampling.denoiser import denoiser, scalings
 
 from . import references
 from .references import relative_error

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svd_core import ops
+from svd_core.models import ops
 
 from .references import relative_error
 

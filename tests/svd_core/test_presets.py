@@ -5,8 +5,8 @@ import json
 import pytest
 import torch
 
-from svd_core.checkpoint import read
-from svd_core.presets import PRESETS, to_tensor
+from svd_core.checkpoint.presets import PRESETS, to_tensor
+from svd_core.checkpoint.read import read
 from tests.make_checkpoint import UNET, Maker, write_checkpoint
 
 TINY = Maker().single_file("svd")

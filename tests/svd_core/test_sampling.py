@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from svd_core import sampling
+from svd_core.sampling import samplers as sampling
 
 STD = 0.7  # deviation of the Gaussian data
 

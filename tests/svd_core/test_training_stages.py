@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from svd_core import checkpoint
-from svd_core.clip import CLIPConfig, CLIPVision
-from svd_core.presets import Preset
+from svd_core.checkpoint import read as checkpoint
+from svd_core.checkpoint.presets import Preset
+from svd_core.models.image_encoder import CLIPConfig, CLIPVision
+from svd_core.models.unet import UNetConfig, VideoUNet
+from svd_core.models.vae import SCALE, VAE, VAEConfig
 from svd_core.training import autoencoder, diffusion, export
 from svd_core.training.clips import PER_FILE, ClipSet
 from svd_core.training.codes import LinearCode
 from svd_core.training.scenes import motion_bucket
-from svd_core.unet import UNetConfig, VideoUNet
-from svd_core.vae import SCALE, VAE, VAEConfig
 
 UNET = UNetConfig(
     model_channels=8, channel_mult=(1, 1), num_res_blocks=1, attention_levels=(True, False), context_dim=12,

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from svd_core.conditioning import embed
-from svd_core.hooks import Hooks
-from svd_core.unet import UNetConfig, VideoUNet
+from svd_core.conditioning.conditioning import embed
+from svd_core.models.hooks import Hooks
+from svd_core.models.unet import UNetConfig, VideoUNet
 
 from . import references
 from .references import relative_error

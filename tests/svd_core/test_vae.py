@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svd_core import ops
-from svd_core.timeconv import to_frames, to_time
-from svd_core.upconv import up_conv
-from svd_core.vae import VAE, VAEConfig
+from svd_core.models import ops
+from svd_core.models.timeconv import to_frames, to_time
+from svd_core.models.upconv import up_conv
+from svd_core.models.vae import VAE, VAEConfig
 
 from . import references
 from .references import relative_error

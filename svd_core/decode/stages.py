@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from .vae import VAE
-from .vae_layers import ResBlock, Upsample, VideoResBlock
+from ..models.vae import VAE
+from ..models.vae_blocks import ResBlock, Upsample, VideoResBlock
 
 
 @dataclass

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from . import ops as core_ops
 from .timeconv import time_conv, to_frames, to_time
-from .vae_layers import Downsample, Level, Middle, ResBlock, Upsample, VideoResBlock
+from .vae_blocks import Downsample, Level, Middle, ResBlock, Upsample, VideoResBlock
 
 SCALE = 0.18215  # diffusion runs on SCALE * mean; the condition latent stays unscaled
 

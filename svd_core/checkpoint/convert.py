@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from .keys import clip_table, indices, inverse, rename, unet_layout, unet_table, vae_layout, vae_table
+from .names import clip_table, indices, inverse, rename, unet_layout, unet_table, vae_layout, vae_table
 
 _OLD_ATTENTION = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 Renamed = tuple[dict[str, Tensor], list[str]]  # known tensors under their new names, and the names left over

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .files import show
+from .header import show
 
 TITLES = {"unet": "U-Net", "vae": "VAE", "clip": "CLIP image tower"}
 LISTED = 8  # unknown names that the page shows

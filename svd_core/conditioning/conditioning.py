@@ -7,9 +7,9 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from .clip import CLIPVision, preprocess
-from .layers import sinusoid
-from .vae import VAE
+from ..models.image_encoder import CLIPVision, preprocess
+from ..models.unet_blocks import sinusoid
+from ..models.vae import VAE
 
 
 @dataclass(frozen=True)

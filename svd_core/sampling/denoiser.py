@@ -7,9 +7,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .conditioning import Conditioning
-from .hooks import NO_HOOKS, Hooks
-from .unet import VideoUNet
+from ..conditioning.conditioning import Conditioning
+from ..models.hooks import NO_HOOKS, Hooks
+from ..models.unet import VideoUNet
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 

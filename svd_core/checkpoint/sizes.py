@@ -14,12 +14,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from .clip import CLIPConfig
-from .files import show
-from .keys import indices, unet_layout, vae_layout
+from ..models.image_encoder import CLIPConfig
+from ..models.unet import UNetConfig
+from ..models.vae import VAEConfig
+from .header import show
+from .names import indices, unet_layout, vae_layout
 from .presets import Hints
-from .unet import UNetConfig
-from .vae import VAEConfig
 
 Tensors = Mapping[str, Tensor]
 Witnesses = Sequence[tuple[str, int]]  # names and axes

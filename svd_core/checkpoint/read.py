@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import ops as core_ops
-from .clip import CLIPConfig, CLIPVision
-from .configs import FAMILIES, Part, check, clip_config, unet_config, vae_config, without_values
-from .contents import Contents, sort
-from .files import open_tensors, read_header
-from .folders import open_folder
+from ..models import ops as core_ops
+from ..models.image_encoder import CLIPConfig, CLIPVision
+from ..models.unet import UNetConfig, VideoUNet
+from ..models.vae import VAE, VAEConfig
+from .folder import open_folder
+from .header import open_tensors, read_header
+from .identify import Contents, sort
 from .presets import METADATA, Hints, Preset, choose_preset, hints_from_configs, hints_json, parse_hints
 from .report import TITLES, Report
-from .unet import UNetConfig, VideoUNet
-from .vae import VAE, VAEConfig
+from .sizes import FAMILIES, Part, check, clip_config, unet_config, vae_config, without_values
 
 FAMILY_TITLES = {"svd": "Stable Video Diffusion", "sv3d_u": "SV3D_u", "sv3d_p": "SV3D_p"}
 NETWORKS: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module]]] = {

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from .files import show
-from .keys import clip_table, inverse, rename, unet_layout, unet_table, vae_layout, vae_table
-from .layouts import clip_to_transformers, unet_from_diffusers, vae_from_diffusers
+from .convert import clip_to_transformers, unet_from_diffusers, vae_from_diffusers
+from .header import show
+from .names import clip_table, inverse, rename, unet_layout, unet_table, vae_layout, vae_table
 from .presets import METADATA, from_tensor
 
 Tensors = dict[str, Tensor]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import ops as core_ops
 from .hooks import NO_HOOKS, Hooks
-from .layers import Downsample, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
+from .unet_blocks import Downsample, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .files import AGAIN, open_tensors, read_json, show
+from .header import AGAIN, open_tensors, read_json, show
 
 PARTS = {"unet": "unet", "vae": "vae", "image_encoder": "clip"}
 VARIANTS = ("", "fp16", "bf16", "fp32")  # in order of preference

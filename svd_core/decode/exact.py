@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from .decode_stages import Stage, stages
-from .ops import merge_moments, moments
-from .precision import call, finite
-from .timeconv import to_frames, to_time
-from .vae import VAE, VAEConfig
-from .vae_layers import VideoResBlock
+from ..models.ops import merge_moments, moments
+from ..models.timeconv import to_frames, to_time
+from ..models.vae import VAE, VAEConfig
+from ..models.vae_blocks import VideoResBlock
+from .half import call, finite
+from .stages import Stage, stages
 
 GIB = 2**30
 TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checkpoint import Checkpoint, require_whole
-from .files import BITS
-from .layouts import unet_to_diffusers, vae_to_diffusers
+from .convert import unet_to_diffusers, vae_to_diffusers
+from .header import BITS
 from .presets import METADATA
+from .read import Checkpoint, require_whole
 
 _DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",

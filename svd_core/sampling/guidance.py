@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .conditioning import Conditioning
-from .hooks import NO_HOOKS, Hooks
-from .precond import Denoise, denoiser
-from .unet import VideoUNet
+from ..conditioning.conditioning import Conditioning
+from ..models.hooks import NO_HOOKS, Hooks
+from ..models.unet import VideoUNet
+from .denoiser import Denoise, denoiser
 
 
 def constant(min_cfg: float, max_cfg: float, t: int) -> Tensor:

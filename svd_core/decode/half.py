@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .decode_stages import Raise
+from .stages import Raise
 
 log = logging.getLogger(__name__)
 
