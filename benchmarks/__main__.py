@@ -23,14 +23,20 @@ MIB = 2**20
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[1])
     parser.add_argument("--size", choices=peers.SIZES, default="small")
-    parser.add_argument("--full", action="store_const", const="full", dest="size", help="14 x 576 x 1024, for a GPU")
+    parser.add_argument(
+        "--full", action="store_const", const="full", dest="size", help="14 x 576 x 1024, for a GPU"
+    )
     parser.add_argument("--dtype", choices=["float32", "bfloat16", "float16"], default="float32")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--cases", nargs="*", choices=peers.CASES, default=list(peers.CASES))
-    parser.add_argument("--frames", nargs="+", type=int, default=[], help="also: memory of decoding this many frames")
-    parser.add_argument("--load", type=Path, metavar="FILE", help="also: loading this checkpoint through both loaders")
+    parser.add_argument(
+        "--frames", nargs="+", type=int, default=[], help="also: memory of decoding this many frames"
+    )
+    parser.add_argument(
+        "--load", type=Path, metavar="FILE", help="also: loading this checkpoint through both loaders"
+    )
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -43,9 +49,15 @@ def run(args: argparse.Namespace) -> dict:
     dtype = getattr(torch, args.dtype)
     names = (["native"] if peers.native() else []) + ["diffusers"]
     limit = measure.limits(dtype, args.device)
-    print(f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}, {args.dtype}")
-    print(f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a convolution, {limit['bytes_per_s'] / 1e9:.1f} GB/s in a copy")
-    print(f"{'':12} {'peer':19} {'seconds':>8} {'ratio':>6} {'of limit':>8} {'peak MiB':>9} {'rel. error':>10}")
+    print(
+        f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}, {args.dtype}"
+    )
+    print(
+        f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a convolution, {limit['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
+    )
+    print(
+        f"{'':12} {'peer':19} {'seconds':>8} {'ratio':>6} {'of limit':>8} {'peak MiB':>9} {'rel. error':>10}"
+    )
     rows = []
     for name in args.cases:
         rows += case(name, names, args, limit)
@@ -87,7 +99,10 @@ def growth(args: argparse.Namespace) -> list[dict]:
         clip = t * size.vae_ch * 64 * size.vae_h * size.vae_w * getattr(torch, args.dtype).itemsize
         peak = measure.peak_memory("decode", f"{args.size}/{t}", args.dtype, args.device, "PureSVD")
         rows.append({"case": "frames", "peer": "PureSVD", "frames": t, "peak": peak, "activation": clip})
-        print(f"decode of {t:3} frames: {peak / MIB:6.0f} MiB, one activation of the clip {clip / MIB:6.0f} MiB", flush=True)
+        print(
+            f"decode of {t:3} frames: {peak / MIB:6.0f} MiB, one activation of the clip {clip / MIB:6.0f} MiB",
+            flush=True,
+        )
     return rows
 
 
@@ -98,7 +113,9 @@ def loading(args: argparse.Namespace) -> list[dict]:
     rows = []
     for name, (peak, times) in found.items():
         median, ratio = statistics.median(times), statistics.median(b / a for a, b in zip(ours, times))
-        rows.append({"case": "load", "peer": name, "seconds": median, "ratio": ratio, "peak": peak, "times": times})
+        rows.append(
+            {"case": "load", "peer": name, "seconds": median, "ratio": ratio, "peak": peak, "times": times}
+        )
         print(f"{'load':12} {name:19} {median:8.2f} {ratio:6.2f} {'':8} {peak / MIB:9.0f}", flush=True)
     return rows
 

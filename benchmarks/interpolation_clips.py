@@ -34,7 +34,14 @@ api_wan2_7_i2v-1 api_wan_image_to_video-1 api_wan_text_to_video-1 ltxv_text_to_v
 video_kandinsky5_t2v-1 video_ltx2_i2v-1 video_ltx2_t2v-1 video_ltx2_t2v_distilled-1 video_wan2_2_14B_fun_inpaint-1
 video_wan2_2_14B_t2v-1 video_wan_dancer-1 wan2.1_fun_inp-1
 """.split()
-PHOTOGRAPHS = ("astronaut.png", "chelsea.png", "coffee.png", "motorcycle_left.png", "retina.jpg", "rocket.jpg")
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "chelsea.png",
+    "coffee.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
 
 
 def texture(seed: int, *, grain: int = 8, contrast: float = 1.0) -> Tensor:

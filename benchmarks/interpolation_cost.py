@@ -52,7 +52,9 @@ def peak(frames: int) -> None:
     """Printed by the fresh process: MiB at the peak beyond what was held before and the output"""
     wide = torch.cat([view(texture(s)) for s in (1, 2, 3)], -1)[0, :, : H // 2].contiguous()
     rows = wide.stride()
-    x = wide.as_strided((frames, 3, H // 2, W // 2), (1, *rows))  # a pan of a pixel a frame, in no memory of its own
+    x = wide.as_strided(
+        (frames, 3, H // 2, W // 2), (1, *rows)
+    )  # a pan of a pixel a frame, in no memory of its own
     interpolate(x[:3], source_fps=1, target_fps=2)
     held = resident("VmRSS:")
     forget_peak()

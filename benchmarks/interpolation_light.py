@@ -49,7 +49,11 @@ def departure(x: Tensor, clean: Tensor) -> float:
 
 def flicker(clips: Clips) -> None:
     """A sinusoid on gain is injected and removed; and what removal does to a clip that has none"""
-    print("\nflicker of 10 % removed, in dB: periods of", *PERIODS, "frames; largest change of a clip without any")
+    print(
+        "\nflicker of 10 % removed, in dB: periods of",
+        *PERIODS,
+        "frames; largest change of a clip without any",
+    )
     for name, x in clips:
         row = []
         for period in PERIODS:

@@ -47,7 +47,9 @@ def ratio(times: dict[str, list[float]], peer: str) -> float:
 def errors(cases: Cases) -> dict[str, float]:
     """‖peer − ours‖ / ‖ours‖, which shows that the same work was done."""
     ours = cases["PureSVD"]().double()
-    return {k: ((run().double() - ours).norm() / ours.norm()).item() for k, run in cases.items() if k != "PureSVD"}
+    return {
+        k: ((run().double() - ours).norm() / ours.norm()).item() for k, run in cases.items() if k != "PureSVD"
+    }
 
 
 class Bytes(TorchDispatchMode):
@@ -114,7 +116,9 @@ def limits(dtype: torch.dtype, device: str) -> dict[str, float]:
     x = torch.randn(16, 512, 32, 32, device=device, dtype=dtype).to(memory_format=torch.channels_last)
     rates = []
     for side in (1, 3):
-        weight = torch.randn(512, 512, side, side, device=device, dtype=dtype).to(memory_format=torch.channels_last)
+        weight = torch.randn(512, 512, side, side, device=device, dtype=dtype).to(
+            memory_format=torch.channels_last
+        )
         convolve = partial(torch.conv2d, x, weight, padding=side // 2)
         rates += [2 * x.numel() * weight[0].numel() / seconds(convolve) for _ in range(9)]
     source = torch.empty(2**27, dtype=torch.uint8, device=device)

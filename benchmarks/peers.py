@@ -184,7 +184,9 @@ def _native_vae(ours: VAE) -> torch.nn.Module:
 def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
     """Latents of a clip to frames: ours in bounded memory, the others in one shot (anything else changes pixels)."""
     ours = seeded(VAE(vae_config(size), device=device), dtype)
-    z = torch.randn(size.t, 4, size.vae_h, size.vae_w, generator=torch.Generator().manual_seed(2)).to(device, dtype)
+    z = torch.randn(size.t, 4, size.vae_h, size.vae_w, generator=torch.Generator().manual_seed(2)).to(
+        device, dtype
+    )
     cases: Cases = {"PureSVD": lambda: decode(ours, z, t=size.t)}
     if "native" in peers and dtype == torch.float32 and size.vae_ch == 128:  # the only width the host builds
         native_model = _native_vae(ours)

@@ -50,7 +50,9 @@ def part_path(folder: str, name: str) -> str:
     base, rest = ("checkpoints", name[len(CHECKPOINTS) :]) if name.startswith(CHECKPOINTS) else (folder, name)
     path = folder_paths.get_full_path(base, rest) if name != NOTHING else None
     if not path:
-        raise ValueError(f"no file {name[:200]!r}: put it into ComfyUI/models/{folder}, then press R in the editor")
+        raise ValueError(
+            f"no file {name[:200]!r}: put it into ComfyUI/models/{folder}, then press R in the editor"
+        )
     return path
 
 

@@ -127,7 +127,10 @@ class PureSVDInterpolate(io.ComfyNode):
 
 def check_length(images, source_fps, target_fps, slow_motion) -> None:
     """Refuse a result that nobody could wait for or keep, before it is begun."""
-    source, target = rate("source_fps", source_fps), rate("target_fps", target_fps) * rate("slow_motion", slow_motion)
+    source, target = (
+        rate("source_fps", source_fps),
+        rate("target_fps", target_fps) * rate("slow_motion", slow_motion),
+    )
     if target > MOST * source:
         raise ValueError(
             f"the result would have {float(target / source):,.0f} frames for each one, at most {MOST:,} are made; "

@@ -43,7 +43,9 @@ class PureSVDDeflicker(io.ComfyNode):
 
     @classmethod
     def execute(cls, images, window, strength) -> io.NodeOutput:
-        frames = deflicker(convert.check_image(images).movedim(-1, 1), window=window, strength=strength, on_step=on_step())
+        frames = deflicker(
+            convert.check_image(images).movedim(-1, 1), window=window, strength=strength, on_step=on_step()
+        )
         return io.NodeOutput(frames.movedim(1, -1))
 
 

@@ -67,7 +67,9 @@ def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, 
             f"sigma_min {sigma_min:g} must lie between 0 and sigma_max {sigma_max:g}; use the trained 0.002 and 700"
         )
     if not 0 < denoise <= 1:
-        raise ValueError(f"denoise {denoise:g} must lie above 0 and at most 1; use 1 to make the whole video anew")
+        raise ValueError(
+            f"denoise {denoise:g} must lie above 0 and at most 1; use 1 to make the whole video anew"
+        )
     total = max(steps, int(steps / denoise))
     options = {"karras": dict(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)}
     options["exponential"] = dict(sigma_min=sigma_min, sigma_max=sigma_max)
@@ -145,7 +147,11 @@ class PureSVDGuider(io.ComfyNode):
                 io.Conditioning.Input("negative", tooltip="Its counterpart without the photo."),
                 *guidance_inputs(),
             ],
-            outputs=[io.Guider.Output(display_name="guider", tooltip="For the guider socket of SamplerCustomAdvanced.")],
+            outputs=[
+                io.Guider.Output(
+                    display_name="guider", tooltip="For the guider socket of SamplerCustomAdvanced."
+                )
+            ],
         )
 
     @classmethod

@@ -225,14 +225,23 @@ def test_english_tooltips_are_those_of_the_schema(host):
     for cls in host.pack("nodes").NODES:
         schema, entry = cls.define_schema(), definitions("en")[cls.define_schema().node_id]
         assert entry["description"] == schema.description
-        assert {i.id: i.tooltip for i in schema.inputs} == {i.id: entry["inputs"][i.id]["tooltip"] for i in schema.inputs}
-        assert [o.tooltip for o in schema.outputs] == [output["tooltip"] for output in entry["outputs"].values()]
+        assert {i.id: i.tooltip for i in schema.inputs} == {
+            i.id: entry["inputs"][i.id]["tooltip"] for i in schema.inputs
+        }
+        assert [o.tooltip for o in schema.outputs] == [
+            output["tooltip"] for output in entry["outputs"].values()
+        ]
 
 
 UNITS = re.compile(
     "pixel|frames|steps|GiB|no unit|standard deviation|seconds?|How many times|[Ss]hare|Likeness|Number of|Which noise"
 )
-SCHEDULED = ("PureSVDImageToVideo", "PureSVDSigmas", "PureSVDGuider", "PureSVDSample")  # nodes with trained values
+SCHEDULED = (
+    "PureSVDImageToVideo",
+    "PureSVDSigmas",
+    "PureSVDGuider",
+    "PureSVDSample",
+)  # nodes with trained values
 
 
 def test_tooltips_of_numbers_tell_the_unit_and_the_trained_value(host):
@@ -283,7 +292,9 @@ def links(path):
 
 def test_readme_links_lead_to_what_they_name():
     """A link whose text is the name of a test leads to the file that holds it."""
-    found = [(text, target) for text, target in links(ROOT / "README.md") if not target.startswith(("http", "#"))]
+    found = [
+        (text, target) for text, target in links(ROOT / "README.md") if not target.startswith(("http", "#"))
+    ]
     tests = [(text.strip("`"), ROOT / target) for text, target in found if text.startswith("`test_")]
     assert len(tests) > 10
     assert [name for name, path in tests if f"def {name}(" not in path.read_text(encoding="utf-8")] == []
@@ -296,7 +307,9 @@ def test_pictures_exist_are_small_and_stand_in_every_language():
     for language in LANGUAGES:
         for node in NODES:
             targets = [target for _, target in links(DOCS / node.id / f"{language}.md")]
-            shown.setdefault(language, []).extend(target for target in targets if target.startswith("pictures/"))
+            shown.setdefault(language, []).extend(
+                target for target in targets if target.startswith("pictures/")
+            )
     assert shown["en"] == shown["ja"] == shown["zh"]
     files = {path.name: path.stat().st_size for path in folder.iterdir()}
     assert sorted(shown["en"]) == sorted(f"pictures/{name}" for name in files)

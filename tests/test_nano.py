@@ -146,8 +146,12 @@ def test_motion_rises_with_the_bucket(clips_by_bucket):
 def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
     moving = [clips_by_bucket[name, bucket] for name, bucket in product(JUDGING, (127, 255))]
     flows = [judge.optical_flow(frames) for frames in moving]
-    assert np.mean([judge.camera_share(flow) for flow in flows]) > 0.5  # true pans, encoded and decoded: 0.7 to 0.8
-    assert np.mean([judge.explained(*pair) for pair in zip(moving, flows)]) > 0  # what moved can be found again
+    assert (
+        np.mean([judge.camera_share(flow) for flow in flows]) > 0.5
+    )  # true pans, encoded and decoded: 0.7 to 0.8
+    assert (
+        np.mean([judge.explained(*pair) for pair in zip(moving, flows)]) > 0
+    )  # what moved can be found again
 
 
 @pytest.mark.slow
@@ -161,14 +165,19 @@ def test_image_token_changes_the_video_less_than_the_seed(svd):
         changes["token"].append(float((swapped - z).norm() / z.norm()))
         changes["seed"].append(float((reseeded - z).norm() / z.norm()))
     assert all(0 < change for change in changes["token"])
-    assert np.mean(changes["token"]) < np.mean(changes["seed"])  # the first frame says nearly everything, see the model card
+    assert np.mean(changes["token"]) < np.mean(
+        changes["seed"]
+    )  # the first frame says nearly everything, see the model card
 
 
 @pytest.mark.slow
 def test_temporal_decoder_flickers_less_than_frame_by_frame(svd):
     whole, single = [], []
     for name in JUDGING[:4]:
-        z = judge.sample(svd, judge.photograph(name, size=SIZE), judge.Choice(sigmas=sampling.ays(10))) / SCALE
+        z = (
+            judge.sample(svd, judge.photograph(name, size=SIZE), judge.Choice(sigmas=sampling.ays(10)))
+            / SCALE
+        )
         together = svd.vae.decode(z, t=len(z))
         flow = judge.optical_flow(together)
         whole.append(judge.flicker(together, flow))
@@ -219,8 +228,12 @@ def diffusers_vae(diffusers, ours):
         block_out_channels=tuple(config.ch * m for m in config.ch_mult), layers_per_block=config.num_res_blocks,
         down_block_types=("DownEncoderBlock2D",) * len(config.ch_mult), latent_channels=config.z_channels,
     )  # fmt: skip
-    model.decoder.mid_block = blocks.MidBlockTemporalDecoder(width, width, attention_head_dim=width, num_layers=2)
-    tensors = {n.removeprefix("embedder."): t for n, t in ours.state_dict().items() if "model.encoder." not in n}
+    model.decoder.mid_block = blocks.MidBlockTemporalDecoder(
+        width, width, attention_head_dim=width, num_layers=2
+    )
+    tensors = {
+        n.removeprefix("embedder."): t for n, t in ours.state_dict().items() if "model.encoder." not in n
+    }
     single = {n.removeprefix("first_stage_model."): t for n, t in tensors.items()}
     model.load_state_dict(layouts.vae_to_diffusers(single)[0])
     return model.eval().requires_grad_(False)

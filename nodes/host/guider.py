@@ -59,7 +59,9 @@ class FrameGuider(comfy.samplers.CFGGuider):
 
 
 def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> FrameGuider:
-    if not isinstance(model.model, comfy.model_base.SVD_img2vid):  # SV3D is one too, and so are the host's own
+    if not isinstance(
+        model.model, comfy.model_base.SVD_img2vid
+    ):  # SV3D is one too, and so are the host's own
         raise ValueError(
             f"this MODEL is {type(model.model).__name__}, no Stable Video Diffusion; wire in the one of Load Video "
             "Checkpoint"

@@ -38,12 +38,16 @@ def fast(base) -> SimpleNamespace:
         def forward(self, x, inplace=False):
             if _plain(self, x):
                 comfy.ops.run_every_op()
-                return core_ops.group_norm(x, self.num_groups, self.weight, self.bias, self.eps, inplace=inplace)
+                return core_ops.group_norm(
+                    x, self.num_groups, self.weight, self.bias, self.eps, inplace=inplace
+                )
             return super().forward(x)
 
         def normalize(self, x, mean, variance, inplace=False):
             if not (self.comfy_cast_weights or self.weight_function or self.bias_function):
-                return core_ops.normalize(x, mean, variance, self.weight, self.bias, self.eps, inplace=inplace)
+                return core_ops.normalize(
+                    x, mean, variance, self.weight, self.bias, self.eps, inplace=inplace
+                )
             weight, bias, stream = comfy.ops.cast_bias_weight(self, x, offloadable=True)
             y = core_ops.normalize(x, mean, variance, weight, bias, self.eps, inplace=inplace)
             comfy.ops.uncast_bias_weight(self, weight, bias, stream)

@@ -27,12 +27,19 @@ class Conditioning:
     def per_frame(self, t: int) -> Conditioning:
         """Every field with b·t rows, video by video."""
         n = len(self.context) * t
-        return Conditioning(*(getattr(self, f.name).repeat_interleave(n // len(getattr(self, f.name)), dim=0) for f in fields(self)))
+        return Conditioning(
+            *(
+                getattr(self, f.name).repeat_interleave(n // len(getattr(self, f.name)), dim=0)
+                for f in fields(self)
+            )
+        )
 
     @staticmethod
     def cat(items: list[Conditioning]) -> Conditioning:
         """Clips side by side along b."""
-        return Conditioning(*(torch.cat([getattr(item, f.name) for item in items]) for f in fields(Conditioning)))
+        return Conditioning(
+            *(torch.cat([getattr(item, f.name) for item in items]) for f in fields(Conditioning))
+        )
 
 
 def embed(values: Tensor, dim: int = 256) -> Tensor:
@@ -59,10 +66,14 @@ def encode(
     H, W = image.shape[2:]
     for name, size in (("height", H), ("width", W)):
         if size % 64:
-            raise ValueError(f"{name} {size} is not a multiple of 64; use {max(size // 64, 1) * 64} or {-(-size // 64) * 64}")
+            raise ValueError(
+                f"{name} {size} is not a multiple of 64; use {max(size // 64, 1) * 64} or {-(-size // 64) * 64}"
+            )
     context = clip(preprocess(image, clip.config.image_size).to(_dtype(clip))).unsqueeze(1)
     concat = vae.encode(augment(image, augmentation_level, generator).to(_dtype(vae)))
-    values = torch.tensor([[fps - 1, motion_bucket_id, augmentation_level]], dtype=torch.float32, device=image.device)
+    values = torch.tensor(
+        [[fps - 1, motion_bucket_id, augmentation_level]], dtype=torch.float32, device=image.device
+    )
     return Conditioning(context, concat, embed(values).expand(len(image), -1))
 
 

@@ -62,7 +62,12 @@ def plan(config: VAEConfig, t: int, h: int, w: int, *, itemsize: int, memory: in
 
 @torch.no_grad()
 def decode(
-    vae: VAE, z: Tensor, *, t: int, memory: int | None = None, on_step: Callable[[int, int], None] | None = None
+    vae: VAE,
+    z: Tensor,
+    *,
+    t: int,
+    memory: int | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one piece.
 
@@ -74,7 +79,9 @@ def decode(
     if n % t:
         raise ValueError(f"{n} latent frames do not divide into clips of {t}; pass a t that divides {n}")
     limit = TIERS[-1] if memory is None else memory
-    chosen = plan(vae.config, t, h, w, itemsize=z.element_size(), memory=limit, can_offload=z.device.type != "cpu")
+    chosen = plan(
+        vae.config, t, h, w, itemsize=z.element_size(), memory=limit, can_offload=z.device.type != "cpu"
+    )
     if memory is None:
         chosen = replace(chosen, keep=False)
     cut = stages(vae)
@@ -103,7 +110,9 @@ def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Pla
         _trim_heap()
         statistics = clip.refill(stage, steps)
         if stage.block is not None:
-            keep = chosen.keep or (stage.scale < cut[-1].scale and not chosen.offload)  # small levels fit beside the floor
+            keep = chosen.keep or (
+                stage.scale < cut[-1].scale and not chosen.offload
+            )  # small levels fit beside the floor
             _mix(clip, stage.block, statistics, stage.slabs(t, h), keep=keep, steps=steps)
     x = clip.frames.to(z.device)
     return x.clone() if mix is None else to_frames(call(mix, to_time(x, t)), x.shape[2])
@@ -165,7 +174,13 @@ class Clip:
 
 
 def _mix(
-    clip: Clip, block: VideoResBlock, statistics: list[tuple[Tensor, Tensor]], slabs: list[slice], *, keep: bool, steps: Steps
+    clip: Clip,
+    block: VideoResBlock,
+    statistics: list[tuple[Tensor, Tensor]],
+    slabs: list[slice],
+    *,
+    keep: bool,
+    steps: Steps,
 ) -> None:
     """v + a r(v) over all frames, in place."""
     norm1, silu, conv1 = block.time_stack.in_layers
@@ -186,7 +201,11 @@ def _mix(
         steps.done()
 
     mean, variance = (torch.stack(s) for s in zip(*statistics))
-    out = [_Normalize(norm2, *_merge(mean, variance, [s.stop - s.start for s in slabs]), owned=True), silu, conv2]
+    out = [
+        _Normalize(norm2, *_merge(mean, variance, [s.stop - s.start for s in slabs]), owned=True),
+        silu,
+        conv2,
+    ]
     alpha = block.alpha(mean)  # float32; each slab takes it in its own dtype
     for slab in slabs:
         u = kept.pop(0)
@@ -207,7 +226,9 @@ class _Normalize(nn.Module):
         self.norm, self.mean, self.variance, self.owned = norm, mean, variance, owned
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm.normalize(x, self.mean, self.variance, inplace=self.owned and x.dtype == torch.float32)
+        return self.norm.normalize(
+            x, self.mean, self.variance, inplace=self.owned and x.dtype == torch.float32
+        )
 
 
 class _Mix(nn.Module):

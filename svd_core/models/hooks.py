@@ -33,7 +33,9 @@ class Hooks:
         """Whether any of the five attention points below acts; if so every block takes the full path."""
         return False
 
-    def attention_input(self, name: str, x: Tensor, context: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def attention_input(
+        self, name: str, x: Tensor, context: Tensor, value: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """What queries, keys and values are projected from, each b n c."""
         return x, context, value
 

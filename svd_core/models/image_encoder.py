@@ -41,7 +41,8 @@ class SelfAttention(nn.Module):
     def forward(self, x: Tensor, hooks: Hooks) -> Tensor:
         """n s c -> n s c"""
         q, k, v = (
-            rearrange(f(x), "n s (k d) -> n k s d", k=self.heads) for f in (self.q_proj, self.k_proj, self.v_proj)
+            rearrange(f(x), "n s (k d) -> n k s d", k=self.heads)
+            for f in (self.q_proj, self.k_proj, self.v_proj)
         )
         return self.out_proj(rearrange(hooks.attention(q, k, v), "n k s d -> n s (k d)"))
 
@@ -77,7 +78,9 @@ class Embeddings(nn.Module):
         super().__init__()
         tokens = (config.image_size // config.patch) ** 2 + 1
         self.class_embedding = nn.Parameter(torch.zeros(config.width, **factory))
-        self.patch_embedding = ops.Conv2d(3, config.width, config.patch, stride=config.patch, bias=False, **factory)
+        self.patch_embedding = ops.Conv2d(
+            3, config.width, config.patch, stride=config.patch, bias=False, **factory
+        )
         self.position_embedding = ops.Embedding(tokens, config.width, **factory)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -158,5 +161,7 @@ def _blur(x: Tensor, sigmas: list[float]) -> Tensor:
         kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
         kernel = (kernel / kernel.sum()).view((1, 1, -1, 1) if axis == 0 else (1, 1, 1, -1))
         pad = (0, 0, taps // 2, taps // 2) if axis == 0 else (taps // 2, taps // 2, 0, 0)
-        x = F.conv2d(F.pad(x.reshape(n * c, 1, *x.shape[2:]), pad, mode="reflect"), kernel).reshape(n, c, *x.shape[2:])
+        x = F.conv2d(F.pad(x.reshape(n * c, 1, *x.shape[2:]), pad, mode="reflect"), kernel).reshape(
+            n, c, *x.shape[2:]
+        )
     return x

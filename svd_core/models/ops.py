@@ -50,7 +50,9 @@ def moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         lanes *= 2
     columns = rows.reshape(n, h * w // lanes, 1, lanes * c).permute(0, 3, 1, 2)
     sums = [torch.batch_norm_update_stats(sample, None, None, 0.0) for sample in columns.split(1)]
-    means, variances = (torch.stack(s).view(n, lanes, groups, -1).transpose(1, 2).flatten(2) for s in zip(*sums))
+    means, variances = (
+        torch.stack(s).view(n, lanes, groups, -1).transpose(1, 2).flatten(2) for s in zip(*sums)
+    )
     return merge_moments(means, variances, torch.ones_like(means), dim=2)
 
 
@@ -63,7 +65,14 @@ def merge_moments(mean: Tensor, variance: Tensor, count: Tensor, dim: int) -> tu
 
 
 def normalize(
-    x: Tensor, mean: Tensor, variance: Tensor, weight: Tensor, bias: Tensor, eps: float, *, inplace: bool = False
+    x: Tensor,
+    mean: Tensor,
+    variance: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    *,
+    inplace: bool = False,
 ) -> Tensor:
     """Group-normalise n c h w with given statistics n g; the affine parameters have c values."""
     n, c = x.shape[:2]

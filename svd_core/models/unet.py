@@ -63,11 +63,17 @@ class VideoUNet(nn.Module):
         self.output_blocks = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):
             for i in range(config.num_res_blocks + 1):
-                upsample = [Upsample(width, ops=ops, **factory)] if level and i == config.num_res_blocks else []
-                self.output_blocks.append(Block(res(c + skips.pop(), width), *transformer(width, level), *upsample))
+                upsample = (
+                    [Upsample(width, ops=ops, **factory)] if level and i == config.num_res_blocks else []
+                )
+                self.output_blocks.append(
+                    Block(res(c + skips.pop(), width), *transformer(width, level), *upsample)
+                )
                 c = width
         norm = ops.GroupNorm(config.norm_groups, c, eps=1e-5, **factory)
-        self.out = nn.Sequential(norm, core_ops.SiLU(), ops.Conv2d(c, config.out_channels, 3, padding=1, **factory))
+        self.out = nn.Sequential(
+            norm, core_ops.SiLU(), ops.Conv2d(c, config.out_channels, 3, padding=1, **factory)
+        )
 
     def forward(
         self, x: Tensor, c_noise: Tensor, context: Tensor, y: Tensor, *, t: int,

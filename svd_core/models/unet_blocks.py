@@ -19,7 +19,9 @@ from .timeconv import time_conv, to_frames, to_time
 
 def sinusoid(v: Tensor, dim: int) -> Tensor:
     """... -> ... dim: cosines, then sines, of v · 10000^(-i / (dim/2)), float32; v may be fractional or negative."""
-    freqs = torch.exp(-math.log(10000.0) / (dim // 2) * torch.arange(dim // 2, dtype=torch.float32, device=v.device))
+    freqs = torch.exp(
+        -math.log(10000.0) / (dim // 2) * torch.arange(dim // 2, dtype=torch.float32, device=v.device)
+    )
     angles = v.float().unsqueeze(-1) * freqs
     return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
@@ -40,7 +42,9 @@ class ResBlock(nn.Module):
 
     def __init__(self, c_in: int, c_out: int, emb: int, *, conv, groups: int, ops, **factory):
         super().__init__()
-        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c_in, eps=1e-5, **factory), SiLU(), conv(c_in, c_out))
+        self.in_layers = nn.Sequential(
+            ops.GroupNorm(groups, c_in, eps=1e-5, **factory), SiLU(), conv(c_in, c_out)
+        )
         self.emb_layers = nn.Sequential(nn.SiLU(), ops.Linear(emb, c_out, **factory))
         self.out_layers = nn.Sequential(
             ops.GroupNorm(groups, c_out, eps=1e-5, **factory), SiLU(), nn.Identity(), conv(c_out, c_out)
@@ -96,7 +100,8 @@ class Attention(nn.Module):
     def over_time(self, x: Tensor, t: int, hooks: Hooks) -> Tensor:
         """Self-attention over frames at each position: (b t) s c -> (b t) s c, without regrouping the tokens."""
         q, k, v = (
-            rearrange(f(x), "(b t) s (k d) -> b s k t d", t=t, d=self.head_dim) for f in (self.to_q, self.to_k, self.to_v)
+            rearrange(f(x), "(b t) s (k d) -> b s k t d", t=t, d=self.head_dim)
+            for f in (self.to_q, self.to_k, self.to_v)
         )
         videos = [rearrange(hooks.attention(*qkv), "s k t d -> s t (k d)") for qkv in zip(q, k, v)]
         out = videos[0] if len(videos) == 1 else torch.cat(videos)
@@ -130,7 +135,9 @@ class GEGLU(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, c: int, *, ops, **factory):
         super().__init__()
-        self.net = nn.Sequential(GEGLU(c, 4 * c, ops=ops, **factory), nn.Identity(), ops.Linear(4 * c, c, **factory))
+        self.net = nn.Sequential(
+            GEGLU(c, 4 * c, ops=ops, **factory), nn.Identity(), ops.Linear(4 * c, c, **factory)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """n s c -> n s c. Without gradients, rows in pieces: the 8c-wide activation is never held for all of them."""
@@ -202,7 +209,9 @@ class SpatialVideoTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([SpatialBlock(c, c_context, head_dim, **kw)])
         self.proj_out = ops.Linear(c, c, **factory)
         self.time_stack = nn.ModuleList([TimeBlock(c, c_context, head_dim, **kw)])
-        self.time_pos_embed = nn.Sequential(ops.Linear(c, 4 * c, **factory), nn.SiLU(), ops.Linear(4 * c, c, **factory))
+        self.time_pos_embed = nn.Sequential(
+            ops.Linear(c, 4 * c, **factory), nn.SiLU(), ops.Linear(4 * c, c, **factory)
+        )
         self.time_mixer = Mixer(**factory)
 
     def forward(

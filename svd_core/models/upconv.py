@@ -25,7 +25,9 @@ def _up_conv_class(conv2d: type[nn.Module]) -> type[nn.Module]:
         """A 3x3 convolution of an image doubled by repetition; n c h w -> n c 2h 2w."""
 
         def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
-            if x.dtype != torch.float32 or torch.is_grad_enabled():  # in half precision sums would be rounded once more
+            if (
+                x.dtype != torch.float32 or torch.is_grad_enabled()
+            ):  # in half precision sums would be rounded once more
                 return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=1)
             n, _, h, w = x.shape
             y = x.new_empty(n, 2 * h, 2 * w, len(weight)).permute(0, 3, 1, 2)

@@ -46,7 +46,9 @@ class Encoder(nn.Module):
         for level, width in enumerate(widths):
             blocks = [ResBlock(c if i == 0 else width, width, **kw) for i in range(config.num_res_blocks)]
             last = level == len(widths) - 1
-            self.down.append(Level(blocks, downsample=None if last else Downsample(width, ops=ops, **factory)))
+            self.down.append(
+                Level(blocks, downsample=None if last else Downsample(width, ops=ops, **factory))
+            )
             c = width
         self.mid = Middle(c, ResBlock, **kw)
         self.norm_out = ops.GroupNorm(config.norm_groups, c, eps=1e-6, **factory)
@@ -122,7 +124,17 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     """Whatever of encoder, quant_conv, post_quant_conv and decoder a checkpoint keeps under one prefix."""
 
-    def __init__(self, config: VAEConfig, *, encoder: bool, quant_conv: bool, post_quant_conv: bool, decoder: bool, ops, **factory):
+    def __init__(
+        self,
+        config: VAEConfig,
+        *,
+        encoder: bool,
+        quant_conv: bool,
+        post_quant_conv: bool,
+        decoder: bool,
+        ops,
+        **factory,
+    ):
         super().__init__()
         z = config.z_channels
         self.encoder = Encoder(config, ops=ops, **factory) if encoder else None
@@ -148,7 +160,13 @@ class VAE(nn.Module):
         self.embedder = None
         if config.embedder:
             self.embedder = Autoencoder(
-                config, encoder=True, quant_conv=config.embedder_quant_conv, post_quant_conv=False, decoder=False, ops=ops, **factory
+                config,
+                encoder=True,
+                quant_conv=config.embedder_quant_conv,
+                post_quant_conv=False,
+                decoder=False,
+                ops=ops,
+                **factory,
             )
         self.first_stage_model = Autoencoder(
             config, encoder=config.native_encoder, quant_conv=config.quant_conv, post_quant_conv=config.post_quant_conv,

@@ -48,9 +48,14 @@ class TimeStack(nn.Module):
 
     def __init__(self, c: int, *, groups: int, ops: Any, **factory: Any):
         super().__init__()
-        self.in_layers = nn.Sequential(ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), time_conv(ops, c, c, **factory))
+        self.in_layers = nn.Sequential(
+            ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), time_conv(ops, c, c, **factory)
+        )
         self.out_layers = nn.Sequential(
-            ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), nn.Identity(), time_conv(ops, c, c, **factory)
+            ops.GroupNorm(groups, c, eps=1e-5, **factory),
+            core_ops.SiLU(),
+            nn.Identity(),
+            time_conv(ops, c, c, **factory),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -120,7 +125,13 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """One resolution: residual blocks, then `downsample` or `upsample` where there is a next one."""
 
-    def __init__(self, blocks: list[ResBlock], *, downsample: Downsample | None = None, upsample: Upsample | None = None):
+    def __init__(
+        self,
+        blocks: list[ResBlock],
+        *,
+        downsample: Downsample | None = None,
+        upsample: Upsample | None = None,
+    ):
         super().__init__()
         self.block = nn.ModuleList(blocks)
         self.downsample, self.upsample = downsample, upsample

@@ -37,7 +37,12 @@ def guide(denoised: Tensor, denoised_uncond: Tensor, scale: Tensor) -> Tensor:
 
 
 def guided(
-    unet: VideoUNet, conditioning: Conditioning, scale: Tensor, *, batched: bool = True, hooks: Hooks = NO_HOOKS
+    unet: VideoUNet,
+    conditioning: Conditioning,
+    scale: Tensor,
+    *,
+    batched: bool = True,
+    hooks: Hooks = NO_HOOKS,
 ) -> Denoise:
     """The guided denoise(x, sigma) of b clips of len(scale) frames: x (b t) 4 h w, sigma scalar -> denoised.
 

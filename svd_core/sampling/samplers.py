@@ -133,7 +133,9 @@ def euler_ancestral(
     return x
 
 
-def lcm(denoise, x: Tensor, sigmas: Tensor, *, generator: torch.Generator, on_step: OnStep | None = None) -> Tensor:
+def lcm(
+    denoise, x: Tensor, sigmas: Tensor, *, generator: torch.Generator, on_step: OnStep | None = None
+) -> Tensor:
     """Multistep consistency sampling for distilled models such as AnimateLCM-SVD: denoise, then renoise."""
     n = len(sigmas) - 1
     for i in range(n):
@@ -144,7 +146,13 @@ def lcm(denoise, x: Tensor, sigmas: Tensor, *, generator: torch.Generator, on_st
     return x
 
 
-SAMPLERS = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m, "euler_ancestral": euler_ancestral, "lcm": lcm}
+SAMPLERS = {
+    "euler": euler,
+    "heun": heun,
+    "dpmpp_2m": dpmpp_2m,
+    "euler_ancestral": euler_ancestral,
+    "lcm": lcm,
+}
 
 
 def churn(x, sigmas, i, S_churn, S_tmin, S_tmax, S_noise, generator) -> tuple[Tensor, Tensor]:

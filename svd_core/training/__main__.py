@@ -40,13 +40,21 @@ class Progress:
 
 
 def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="python -m svd_core.training", description="Train svd-nano, stage by stage.")
+    parser = argparse.ArgumentParser(
+        prog="python -m svd_core.training", description="Train svd-nano, stage by stage."
+    )
     parser.add_argument("stage", choices=("data", *ORDER, "export", "all"))
-    parser.add_argument("--home", type=Path, default=nano.HOME, help="clips, resume files and pictures (default: %(default)s)")
-    parser.add_argument("--steps", type=int, help="end the stage at this step instead; the rate falls to zero there")
+    parser.add_argument(
+        "--home", type=Path, default=nano.HOME, help="clips, resume files and pictures (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--steps", type=int, help="end the stage at this step instead; the rate falls to zero there"
+    )
     parser.add_argument("--lr", type=float, help="another learning rate")
     parser.add_argument("--workers", type=int, help="threads that share a batch, each on one core")
-    parser.add_argument("--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)")
+    parser.add_argument(
+        "--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)"
+    )
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
@@ -65,7 +73,11 @@ def perform(stage: str, args: argparse.Namespace) -> None:
     """One command."""
     if stage == "data":
         progress = Progress("data")
-        build(nano.clips(args.home), workers=args.workers or os.cpu_count(), on_step=lambda i, n: progress(i, n, {}))
+        build(
+            nano.clips(args.home),
+            workers=args.workers or os.cpu_count(),
+            on_step=lambda i, n: progress(i, n, {}),
+        )
     elif stage == "export":
         export_file(args.home, args.out, preset=nano.PRESET, shipped=SHIPPED)
     else:

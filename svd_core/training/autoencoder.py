@@ -82,8 +82,16 @@ class ImageLoss:
     Steps go round the crop `sizes`, each with about the same number of `pixels`.
     """
 
-    def __init__(self, clips: ClipSet, code: LinearCode, *, sizes: tuple[int, ...], pixels: int, guided_steps: int):
-        self.clips, self.code, self.sizes, self.pixels, self.guided_steps = clips, code, sizes, pixels, guided_steps
+    def __init__(
+        self, clips: ClipSet, code: LinearCode, *, sizes: tuple[int, ...], pixels: int, guided_steps: int
+    ):
+        self.clips, self.code, self.sizes, self.pixels, self.guided_steps = (
+            clips,
+            code,
+            sizes,
+            pixels,
+            guided_steps,
+        )
 
     def __call__(self, vae: VAE, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
         size = self.sizes[step % len(self.sizes)]

@@ -45,7 +45,9 @@ class Stage:
     """What distinguishes the stages: data shape, noise levels, and which conditions are there."""
 
     frames: int  # 1: spatial layers only
-    shapes: tuple[tuple[int, int], ...]  # steps go round these: pixels of the random crop, clips in one part of the batch
+    shapes: tuple[
+        tuple[int, int], ...
+    ]  # steps go round these: pixels of the random crop, clips in one part of the batch
     P_mean: float
     P_std: float
     first_frame: bool  # the latent of the first frame is a condition
@@ -86,7 +88,9 @@ def initialise_copy(unet: VideoUNet) -> None:
     z, groups, width = unet.config.out_channels, unet.config.norm_groups, unet.config.model_channels
     size = width // groups
     if size < 4 or groups < 2 * z:
-        raise ValueError(f"{width} channels in {groups} groups leave no room to copy {z} channels; use groups of 4 or more")
+        raise ValueError(
+            f"{width} channels in {groups} groups leave no room to copy {z} channels; use groups of 4 or more"
+        )
     first, last, out = unet.input_blocks[0][0], unet.output_blocks[-1][0].skip_connection, unet.out[2]
     own = last.in_channels - width  # where the outermost skip begins
     scale = (0.5 * (1 + COPY_ANCHOR**2)) ** 0.5
@@ -107,12 +111,16 @@ def draw_fps(rng: np.random.Generator) -> float:
     return 7.0 if rng.random() < 0.5 else float(rng.integers(5, 31))
 
 
-def draw_clip(rng: np.random.Generator, clips: ClipSet, stage: Stage, size: int) -> tuple[Tensor, Tensor, float]:
+def draw_clip(
+    rng: np.random.Generator, clips: ClipSet, stage: Stage, size: int
+) -> tuple[Tensor, Tensor, float]:
     """One clip of the stage: its frames t 3 size size, the picture for the token 3 H W, the mean speed in widths a frame."""
     if rng.random() < stage.pans:
         still = clips.clip(int(rng.integers(clips.count)))[rng.integers(clips.frames)]
         fastest = FULL_SPEED / 7 * clips.size
-        frames, speed = draw_pan(rng, still, frames=stage.frames, size=size, fastest=fastest, one_way=stage.one_way)
+        frames, speed = draw_pan(
+            rng, still, frames=stage.frames, size=size, fastest=fastest, one_way=stage.one_way
+        )
         return frames, to_tensor(still), speed / clips.size
     usable = clips.slower_than(FULL_SPEED / 7)
     i = usable[rng.integers(len(usable))]
@@ -126,7 +134,13 @@ def draw_clip(rng: np.random.Generator, clips: ClipSet, stage: Stage, size: int)
 
 
 def draw_pan(
-    rng: np.random.Generator, still: np.ndarray, *, frames: int, size: int, fastest: float, one_way: bool = False
+    rng: np.random.Generator,
+    still: np.ndarray,
+    *,
+    frames: int,
+    size: int,
+    fastest: float,
+    one_way: bool = False,
 ) -> tuple[Tensor, float]:
     """A window that glides over a still, H W 3 uint8, mostly sideways: frames t 3 size size, pixels a frame."""
     speed, angle = fastest * rng.random(), 0.0 if one_way else rng.normal(0, 0.15) + np.pi * rng.integers(2)
@@ -145,7 +159,9 @@ def draw_pan(
     return torch.stack(windows), speed * scale
 
 
-def draw_batch(rng: np.random.Generator, clips: ClipSet, stage: Stage, encode: Encode, *, step: int = 0) -> Batch:
+def draw_batch(
+    rng: np.random.Generator, clips: ClipSet, stage: Stage, encode: Encode, *, step: int = 0
+) -> Batch:
     """Clips of any bucket with their motion and a frame rate, each with its condition's noise."""
     size, count = stage.shapes[step % len(stage.shapes)]
     frames, pictures, values = [], [], []
@@ -180,7 +196,9 @@ class DiffusionLoss:
     def __init__(self, clips: ClipSet, stage: Stage, encode: Encode):
         self.clips, self.stage, self.encode = clips, stage, encode
 
-    def __call__(self, model: Diffusion, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+    def __call__(
+        self, model: Diffusion, rng: np.random.Generator, step: int
+    ) -> tuple[Tensor, dict[str, float]]:
         batch, t = draw_batch(rng, self.clips, self.stage, self.encode, step=step), self.stage.frames
         count = len(batch.concat)
         ln_sigma = draw_noise_levels(rng, self.stage, count)

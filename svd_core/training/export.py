@@ -46,7 +46,9 @@ def rgb_factors(vae: VAE, clips: ClipSet, *, count: int = 32) -> list[list[float
     return [[round(v, 4) for v in row] for row in torch.linalg.lstsq(rows, colours).solution[:-1].tolist()]
 
 
-def write(path: Path, unet: VideoUNet, vae: VAE, clip: CLIPVision, *, preset: Preset, factors: list[list[float]]) -> None:
+def write(
+    path: Path, unet: VideoUNet, vae: VAE, clip: CLIPVision, *, preset: Preset, factors: list[list[float]]
+) -> None:
     """Save the file whole or not at all."""
     hints = Hints(
         head_dim=unet.config.head_dim, unet_norm_groups=unet.config.norm_groups, vae_norm_groups=vae.config.norm_groups,

@@ -55,7 +55,12 @@ def reconstruction(svd: SVD, name: str, *, size: int) -> float:
 def sample(svd: SVD, image: Tensor, choice: Choice, *, token_from: Tensor | None = None) -> Tensor:
     """A clip's scaled latents, t 4 h w; `token_from` swaps the picture that the CLIP token is made of."""
     generator = torch.Generator().manual_seed(choice.seed)
-    known = dict(fps=svd.preset.fps, motion_bucket_id=choice.motion_bucket_id, augmentation_level=0.02, generator=generator)
+    known = dict(
+        fps=svd.preset.fps,
+        motion_bucket_id=choice.motion_bucket_id,
+        augmentation_level=0.02,
+        generator=generator,
+    )
     cond = conditioning.encode(svd.clip, svd.vae, image, **known)
     if token_from is not None:
         other = conditioning.encode(svd.clip, svd.vae, token_from, **known)
@@ -65,7 +70,9 @@ def sample(svd: SVD, image: Tensor, choice: Choice, *, token_from: Tensor | None
         denoise = denoiser(svd.unet, cond, t=choice.frames)
     else:
         denoise = guidance.guided(svd.unet, cond, guidance.linear(*choice.cfg, choice.frames))
-    noise = torch.randn(choice.frames, *cond.concat.shape[1:], generator=torch.Generator().manual_seed(choice.seed + 1))
+    noise = torch.randn(
+        choice.frames, *cond.concat.shape[1:], generator=torch.Generator().manual_seed(choice.seed + 1)
+    )
     return sampling.SAMPLERS[choice.sampler](denoise, sampling.initial(noise, sigmas[0]), sigmas)
 
 

@@ -34,7 +34,9 @@ class Run:
     muon: bool = False
     bf16: bool = True
     parts: int = 1  # a batch is drawn and differentiated in so many parts
-    workers: int = 1  # threads that share the parts; with one thread a core, cores need not wait for each other
+    workers: int = (
+        1  # threads that share the parts; with one thread a core, cores need not wait for each other
+    )
     largest_gradient: float = 1.0
     gentle: tuple[str, ...] = ()  # parameters whose names begin so learn at a tenth of the rate
     seed: int = 0
@@ -73,7 +75,11 @@ class Training:
         """Write the resume file; the previous one stays if that fails."""
         parts = {"model.": self.parameters, "ema.": self.ema, "optimizer.": self.optimizer.state}
         tensors = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.items()}
-        state.save(self.path, tensors, {name: getattr(self, name) for name in ("step", "history", "window")} | {"run": self.run.name})
+        state.save(
+            self.path,
+            tensors,
+            {name: getattr(self, name) for name in ("step", "history", "window")} | {"run": self.run.name},
+        )
 
     def resume(self) -> None:
         """Go on from the resume file if there is one."""
@@ -81,7 +87,9 @@ class Training:
             return
         tensors, facts = state.read(self.path)
         if facts.get("run") != self.run.name:
-            raise ValueError(f"{self.path} belongs to the run {facts.get('run')!r}, this is {self.run.name!r}; name another folder")
+            raise ValueError(
+                f"{self.path} belongs to the run {facts.get('run')!r}, this is {self.run.name!r}; name another folder"
+            )
         self.load(state.take(tensors, "model."), self.parameters)
         self.load(state.take(tensors, "ema."), self.ema)
         self.optimizer.load(state.take(tensors, "optimizer."))
@@ -142,8 +150,10 @@ class Training:
         rate = 1 - self.run.ema_rate(self.step)
         torch._foreach_lerp_(list(self.ema.values()), [p.detach() for p in self.parameters.values()], rate)
         self.step += 1
-        return {"loss": value, **{name: sum(f[name] for _, f in results) / len(results) for name in results[0][1]}}
-
+        return {
+            "loss": value,
+            **{name: sum(f[name] for _, f in results) / len(results) for name in results[0][1]},
+        }
 
     def note(self, facts: dict[str, float]) -> None:
         """Keep the means of every 20 steps."""

@@ -17,7 +17,10 @@ from .loop import Loss, Run
 HOME = Path.home() / ".cache" / "puresvd" / "nano"
 NORM_GROUPS = 8
 # the decay of the averages and the steps suit runs of minutes; the model card says what was really run
-GENTLE = ("unet.input_blocks.0.", "unet.out.")  # every copied pixel passes through these: they learn ten times slower
+GENTLE = (
+    "unet.input_blocks.0.",
+    "unet.out.",
+)  # every copied pixel passes through these: they learn ten times slower
 
 IMAGE_VAE = VAEConfig(
     ch=32, ch_mult=(1, 2, 4, 4), num_res_blocks=1, z_channels=4, temporal=False, embedder=True, native_encoder=False,
@@ -43,8 +46,30 @@ RUNS = {
     "vae": Run("vae", steps=1000, lr=2e-3, warmup=50, decay=0.3, muon=True, ema=0.995),
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98),
     "image": Run("image", steps=120, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98, gentle=GENTLE),
-    "video": Run("video", steps=600, lr=2e-3, warmup=30, decay=0.2, muon=True, ema=0.98, parts=2, workers=2, gentle=GENTLE),
-    "i2v": Run("i2v", steps=600, lr=1.5e-3, warmup=8, decay=0.7, muon=True, ema=0.97, parts=2, workers=2, gentle=GENTLE),
+    "video": Run(
+        "video",
+        steps=600,
+        lr=2e-3,
+        warmup=30,
+        decay=0.2,
+        muon=True,
+        ema=0.98,
+        parts=2,
+        workers=2,
+        gentle=GENTLE,
+    ),
+    "i2v": Run(
+        "i2v",
+        steps=600,
+        lr=1.5e-3,
+        warmup=8,
+        decay=0.7,
+        muon=True,
+        ema=0.97,
+        parts=2,
+        workers=2,
+        gentle=GENTLE,
+    ),
 }
 
 

@@ -26,7 +26,11 @@ class Optimizer:
 
     def __init__(self, parameters: dict[str, nn.Parameter], *, muon: bool, gentle: tuple[str, ...] = (), betas=(0.9, 0.99), weight_decay=0.01):  # fmt: skip
         self.parameters, self.betas, self.weight_decay = parameters, betas, weight_decay
-        self.hidden = {n for n, p in parameters.items() if muon and p.dim() > 1 and min(p.shape[0], p[0].numel()) >= SMALLEST_MATRIX}
+        self.hidden = {
+            n
+            for n, p in parameters.items()
+            if muon and p.dim() > 1 and min(p.shape[0], p[0].numel()) >= SMALLEST_MATRIX
+        }
         self.gentle = {n for n in parameters if n.startswith(gentle)}
         self.state = {"count": torch.zeros(())}
         for name, p in parameters.items():
@@ -41,7 +45,11 @@ class Optimizer:
     @torch.no_grad()
     def step(self, lr: float) -> None:
         self.state["count"] += 1
-        updates = {n: self._adam(n, p.grad) for n, p in self.parameters.items() if p.grad is not None and n not in self.hidden}
+        updates = {
+            n: self._adam(n, p.grad)
+            for n, p in self.parameters.items()
+            if p.grad is not None and n not in self.hidden
+        }
         for name, update in (updates | self._muon()).items():
             p, rate = self.parameters[name], lr * (0.1 if name in self.gentle else 1.0)
             if p.dim() > 1:
@@ -60,7 +68,9 @@ class Optimizer:
                 shapes.setdefault(tuple(directions[name].shape), []).append(name)
         updates = {}
         for shape, names in shapes.items():
-            matrices = orthogonalise(torch.stack([directions[name] for name in names])) * 0.2 * max(shape) ** 0.5
+            matrices = (
+                orthogonalise(torch.stack([directions[name] for name in names])) * 0.2 * max(shape) ** 0.5
+            )
             updates |= {name: matrix.view_as(self.parameters[name]) for name, matrix in zip(names, matrices)}
         return updates
 

@@ -14,7 +14,11 @@ TRAINING = (
     "brick.png", "china.jpg", "clock_motion.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
     "motorcycle_left.png", "motorcycle_right.png", "page.png", "retina.jpg",
 )  # fmt: skip
-WEIGHT = {"china.jpg": 5, "motorcycle_left.png": 4, "motorcycle_right.png": 3}  # the everyday scenes among them
+WEIGHT = {
+    "china.jpg": 5,
+    "motorcycle_left.png": 4,
+    "motorcycle_right.png": 3,
+}  # the everyday scenes among them
 JUDGING = (
     "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "flower.jpg", "moon.png", "rocket.jpg",
 )  # fmt: skip
@@ -28,7 +32,9 @@ def find(name: str) -> Path:
             path = Path(place) / folder / name
             if path.is_file():
                 return path
-    raise ValueError(f"photograph {name!r} was not found in {' or '.join(FOLDERS)}; install scikit-image and scikit-learn")
+    raise ValueError(
+        f"photograph {name!r} was not found in {' or '.join(FOLDERS)}; install scikit-image and scikit-learn"
+    )
 
 
 @cache
@@ -53,7 +59,9 @@ def random_crop(rng: np.random.Generator, *, size: int) -> np.ndarray:
     smallest, largest = min(0.75 * size, min(image.size)), min(image.size)
     side = smallest * (largest / smallest) ** rng.random()
     x, y = rng.random() * (image.width - side), rng.random() * (image.height - side)
-    patch = image.resize((size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side), reducing_gap=3.0)
+    patch = image.resize(
+        (size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side), reducing_gap=3.0
+    )
     patch = np.asarray(patch, np.float32) / 255
     if rng.random() < 0.5:
         patch = patch[:, ::-1]

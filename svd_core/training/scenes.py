@@ -48,7 +48,9 @@ def similarity(*, scale, angle, shift) -> np.ndarray:
     """... -> ... 3 3: rotate, scale, then shift (... 2)."""
     c, s = scale * np.cos(angle), scale * np.sin(angle)
     zero, one = np.zeros_like(c), np.ones_like(c)
-    return np.stack([np.stack(row, -1) for row in ((c, -s, shift[..., 0]), (s, c, shift[..., 1]), (zero, zero, one))], -2)
+    return np.stack(
+        [np.stack(row, -1) for row in ((c, -s, shift[..., 0]), (s, c, shift[..., 1]), (zero, zero, one))], -2
+    )
 
 
 @dataclass
@@ -74,7 +76,11 @@ class Camera:
 def draw_camera(rng: np.random.Generator, *, frames: int, speed: float) -> Camera:
     """A camera whose mean image speed is about `speed` half-widths a frame."""
     share = rng.dirichlet((1.2, 0.7, 0.35)) * speed
-    angle = rng.uniform(-0.35, 0.35) + np.pi * rng.integers(2) if rng.random() < 0.7 else rng.uniform(0, 2 * np.pi)
+    angle = (
+        rng.uniform(-0.35, 0.35) + np.pi * rng.integers(2)
+        if rng.random() < 0.7
+        else rng.uniform(0, 2 * np.pi)
+    )
     pace = 1 + rng.uniform(0, 0.4) * np.cos(rng.uniform(0, 2 * np.pi) + np.linspace(0, np.pi, frames - 1))
     return Camera(
         pan=share[0] * np.array([np.cos(angle), np.sin(angle)]),
@@ -133,7 +139,11 @@ def render(layers: list[Layer], camera: Camera, *, size: int) -> Clip:
         step = torch.from_numpy(matrix[1:] @ np.linalg.inv(matrix[:-1])).float()
         own = torch.einsum("tij,hwj->thwi", inverse, screen)[..., :2]
         seen = F.grid_sample(
-            layer.texture.expand(frames, -1, -1, -1), own, mode="bilinear", padding_mode="reflection", align_corners=False
+            layer.texture.expand(frames, -1, -1, -1),
+            own,
+            mode="bilinear",
+            padding_mode="reflection",
+            align_corners=False,
         )
         alpha = coverage(layer, own, size=size)
         picture = torch.lerp(picture, seen, alpha[:, None])

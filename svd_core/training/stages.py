@@ -20,7 +20,11 @@ from . import autoencoder, diffusion, export, nano, pictures, state
 from .codes import LinearCode
 from .loop import Loss, Run, Training, train
 
-BEFORE = {"temporal": "vae", "video": "image", "i2v": "video"}  # the run whose averaged weights a stage starts from
+BEFORE = {
+    "temporal": "vae",
+    "video": "image",
+    "i2v": "video",
+}  # the run whose averaged weights a stage starts from
 ORDER = ("vae", "temporal", "image", "video", "i2v")
 
 
@@ -61,7 +65,9 @@ def build_diffusion(home: Path, shipped: Path, name: str) -> diffusion.Diffusion
     weights = averaged(home, BEFORE.get(name))
     if weights is None and shipped.is_file():
         found = checkpoint.read(shipped)
-        weights = {f"{part}.{n}": t.float() for part in ("unet", "clip") for n, t in getattr(found, part).items()}
+        weights = {
+            f"{part}.{n}": t.float() for part in ("unet", "clip") for n, t in getattr(found, part).items()
+        }
     return fill(model, weights, name)
 
 
@@ -75,7 +81,9 @@ def fill(model: nn.Module, weights: dict[str, torch.Tensor] | None, name: str) -
     """Load what there is; a first stage may start from nothing, temporal layers may be new."""
     if weights is None:
         if name in BEFORE:
-            raise ValueError(f"stage {name!r} starts from stage {BEFORE[name]!r}, which has not been run here; run it first")
+            raise ValueError(
+                f"stage {name!r} starts from stage {BEFORE[name]!r}, which has not been run here; run it first"
+            )
         return model
     known = model.state_dict()
     model.load_state_dict({n: t for n, t in weights.items() if n in known}, strict=False)
@@ -116,7 +124,10 @@ def draw(training: Training, home: Path, code: LinearCode) -> None:
 @torch.no_grad()
 def export_file(home: Path, path: Path, *, preset: Preset, shipped: Path) -> None:
     """Join the averaged weights of the last runs into the shipped file; what was not run here stays as it was."""
-    vae, model = VAE(video_config(nano.IMAGE_VAE)), diffusion.Diffusion(VideoUNet(nano.UNET), CLIPVision(nano.CLIP))
+    vae, model = (
+        VAE(video_config(nano.IMAGE_VAE)),
+        diffusion.Diffusion(VideoUNet(nano.UNET), CLIPVision(nano.CLIP)),
+    )
     autoencoder.initialise_time(vae)
     if shipped.is_file():
         found = checkpoint.read(shipped)

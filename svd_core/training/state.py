@@ -25,7 +25,9 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except (OSError, SafetensorError) as error:
-        raise OSError(f"{path} could not be written ({error}); free some disk space, the previous file is untouched") from error
+        raise OSError(
+            f"{path} could not be written ({error}); free some disk space, the previous file is untouched"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -44,7 +46,9 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict]:
             facts = json.loads((file.metadata() or {})[MARK])
             return {name: file.get_tensor(name) for name in file.keys()}, facts  # noqa: SIM118
     except KeyError:
-        raise ValueError(f"the resume file is a safetensors file but no training state of ours; {advice}") from None
+        raise ValueError(
+            f"the resume file is a safetensors file but no training state of ours; {advice}"
+        ) from None
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"the resume file cannot be read ({error}); {advice}") from error
 

@@ -56,7 +56,9 @@ def dead_leaves(rng: np.random.Generator, *, size: int) -> np.ndarray:
         angles = np.sort(rng.random(corners)) * 2 * np.pi
         points = [(x + radius * np.cos(a), y + radius * np.sin(a) * rng.uniform(0.5, 1)) for a in angles]
         if corners > 6:
-            draw.ellipse((x - radius, y - radius * 0.7, x + radius, y + radius * 0.7), fill=tuple(colour.tolist()))
+            draw.ellipse(
+                (x - radius, y - radius * 0.7, x + radius, y + radius * 0.7), fill=tuple(colour.tolist())
+            )
         else:
             draw.polygon(points, fill=tuple(colour.tolist()))
     leaves = np.asarray(image.reduce(scale), np.float32) / 255

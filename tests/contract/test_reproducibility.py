@@ -79,7 +79,10 @@ SAME = {
 }
 CASES = [
     ({}, "the frames are the same, bit for bit"),
-    ({"versions": {"torch": "2"}}, "the frames are the same, bit for bit, although versions torch is 2 instead of 1"),
+    (
+        {"versions": {"torch": "2"}},
+        "the frames are the same, bit for bit, although versions torch is 2 instead of 1",
+    ),
     (
         {"frames": {"shape": [2, 8, 8, 3], "sha256": "b"}},
         "the frames differ: weights, inputs, versions and machine do not; a node of the graph is not repeatable",

@@ -11,7 +11,10 @@ Trio = namedtuple("Trio", "model clip_vision vae")
 
 
 def test_vector_and_latents_are_those_of_the_core(host, ours, photo, describe):
-    clip, conditioning = host.pack("svd_core.models.image_encoder"), host.pack("svd_core.conditioning.conditioning")
+    clip, conditioning = (
+        host.pack("svd_core.models.image_encoder"),
+        host.pack("svd_core.conditioning.conditioning"),
+    )
     x = host.pack("nodes.convert").pixels(photo)
     frame = host.pack("nodes.convert").fit(x, 64, 64, "crop")
     (positive,), (negative,), (latent,) = describe(ours, photo, augmentation_level=0.0)
@@ -174,13 +177,20 @@ def test_every_fit_gives_the_asked_size(host, fit, size):
 
 
 @pytest.mark.parametrize("compatibility", ["reference", "native"])
-@pytest.mark.parametrize(("height", "width", "whole"), [(8192, 1, 0), (1, 4, 0), (3, 8192, 0), (1, 1, 1), (2, 100, 1), (100, 2, 1)])
+@pytest.mark.parametrize(
+    ("height", "width", "whole"), [(8192, 1, 0), (1, 4, 0), (3, 8192, 0), (1, 1, 1), (2, 100, 1), (100, 2, 1)]
+)
 def test_photo_of_which_a_crop_leaves_nothing_is_refused(ours, describe, compatibility, height, width, whole):
-    image, options = torch.rand(1, height, width, 3), {"width": 64, "height": 64, "compatibility": compatibility}
+    image, options = (
+        torch.rand(1, height, width, 3),
+        {"width": 64, "height": 64, "compatibility": compatibility},
+    )
     if whole:
         assert describe(ours, image, **options)[0][0][0][0].isfinite().all()
         return
-    with pytest.raises(ValueError, match=f"photo of {width}x{height} has next to nothing left when it is cropped to 64x64"):
+    with pytest.raises(
+        ValueError, match=f"photo of {width}x{height} has next to nothing left when it is cropped to 64x64"
+    ):
         describe(ours, image, **options)
     for fit in ("pad", "stretch"):
         assert describe(ours, image, **options, fit=fit)[0][0][0][0].isfinite().all()

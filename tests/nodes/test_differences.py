@@ -18,7 +18,9 @@ def encoded(conditioning):
     return conditioning[0][1]["concat_latent_image"]
 
 
-def test_native_augmentation_depends_on_what_ran_before_and_ours_on_its_seed(host, native, ours, photo, describe):
+def test_native_augmentation_depends_on_what_ran_before_and_ours_on_its_seed(
+    host, native, ours, photo, describe
+):
     first, second = (encoded(native_condition(host, native, photo, 0.1)[0]) for _ in range(2))
     assert not torch.equal(first, second)
     first, second = (encoded(describe(ours, photo, augmentation_level=0.1)[0][0]) for _ in range(2))
@@ -37,7 +39,9 @@ def test_native_node_fails_on_alpha_with_augmentation_and_ours_does_not(host, na
     transparent = torch.cat([photo, torch.ones_like(photo[..., :1])], -1)
     with pytest.raises(RuntimeError, match="size of tensor"):
         native_condition(host, native, transparent, 0.1)
-    with_alpha, without = (encoded(describe(ours, x, augmentation_level=0.1)[0][0]) for x in (transparent, photo))
+    with_alpha, without = (
+        encoded(describe(ours, x, augmentation_level=0.1)[0][0]) for x in (transparent, photo)
+    )
     assert torch.equal(with_alpha, without)
 
 

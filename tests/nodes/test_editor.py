@@ -26,7 +26,11 @@ STILL = """document.addEventListener('DOMContentLoaded', () => {
     style.textContent = '.p-blockui-mask { animation: none !important }'
     document.head.append(style)
 })"""
-SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Locale": "en", "Comfy.Execution.PreviewMethod": "latent2rgb"}
+SETTINGS = {
+    "Comfy.TutorialCompleted": True,
+    "Comfy.Locale": "en",
+    "Comfy.Execution.PreviewMethod": "latent2rgb",
+}
 
 
 def fetch(url, data=None):
@@ -87,7 +91,9 @@ class Editor:
     def search(self):
         """The search box, opened; a busy page takes clicks more than 300 ms apart for two, and they are made again."""
         box = self.page.get_by_role("search").locator("input")
-        self.page.mouse.move(780, 700)  # off the node before, which the canvas still holds to be under the pointer
+        self.page.mouse.move(
+            780, 700
+        )  # off the node before, which the canvas still holds to be under the pointer
         self.page.wait_for_timeout(200)
         for check in range(40):
             if box.is_visible():
@@ -222,7 +228,9 @@ def test_every_node_can_be_dragged_out_of_the_library(editor):
     library.click()
 
 
-@pytest.mark.parametrize("title", [TITLES[0], *(pytest.param(title, marks=pytest.mark.slow) for title in TITLES[1:])])
+@pytest.mark.parametrize(
+    "title", [TITLES[0], *(pytest.param(title, marks=pytest.mark.slow) for title in TITLES[1:])]
+)
 def test_graph_opens_from_the_template_browser(editor, title):
     editor.page.evaluate("app.extensionManager.command.execute('Comfy.BrowseTemplates')")
     dialog = editor.page.get_by_role("dialog")
@@ -254,7 +262,9 @@ def test_graph_opens_when_its_file_is_dropped(editor, title):
     editor.wait_for_nodes(len(json.loads(text)["nodes"]))
     editor.check(title)
     editor.page.wait_for_timeout(700)
-    assert editor.page.get_by_text("Media input missing").count() == 0, "a node is marked red before anything was done"
+    assert editor.page.get_by_text("Media input missing").count() == 0, (
+        "a node is marked red before anything was done"
+    )
 
 
 def test_photo_becomes_a_video_that_plays_in_the_node(editor):
@@ -267,7 +277,9 @@ def test_photo_becomes_a_video_that_plays_in_the_node(editor):
     editor.page.wait_for_function(f"{sampler}.imgs?.[0]?.naturalWidth === 384", timeout=120_000)
     editor.picture("live preview")
     assert editor.ended()["kind"] == "execution_success"
-    sizes = editor.page.evaluate("Promise.all(window.shown.map(async ({ blob }) => (await createImageBitmap(blob)).width))")
+    sizes = editor.page.evaluate(
+        "Promise.all(window.shown.map(async ({ blob }) => (await createImageBitmap(blob)).width))"
+    )
     assert len(sizes) > 1
     assert set(sizes) == {384}, "single frames, enlarged, and never the sheet"
     assert editor.page.evaluate("new Set(window.shown.map(({ blob }) => blob)).size") > 1
@@ -285,7 +297,9 @@ def test_all_frames_are_shown_side_by_side_when_playing_is_off(tab):
     editor.set("KSampler", steps=3)
     editor.run()
     assert editor.ended()["kind"] == "execution_success"
-    sizes = editor.page.evaluate("Promise.all(window.shown.map(async ({ blob }) => (await createImageBitmap(blob)).width))")
+    sizes = editor.page.evaluate(
+        "Promise.all(window.shown.map(async ({ blob }) => (await createImageBitmap(blob)).width))"
+    )
     assert sizes == [512] * 3, "one sheet a step"
     editor.picture("contact sheet")
     assert editor.faults == []
@@ -306,7 +320,9 @@ def test_wrong_value_shows_one_sentence_on_its_node(editor):
     panel = editor.page.get_by_test_id("runtime-error-panel")
     panel.get_by_text(sentence).first.wait_for(timeout=10_000)
     editor.picture("wrong value, details", fit=False)
-    marked = "app.graph._nodes.filter(node => node.id == app.lastExecutionError?.node_id).map(node => node.type)"
+    marked = (
+        "app.graph._nodes.filter(node => node.id == app.lastExecutionError?.node_id).map(node => node.type)"
+    )
     assert editor.page.evaluate(marked) == ["PureSVDImageToVideo"]
 
 

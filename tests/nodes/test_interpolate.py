@@ -163,8 +163,14 @@ def test_any_video_becomes_smoother_on_older_hosts(path, start_server, clip, tmp
 @pytest.mark.parametrize(
     ("rates", "sentence"),
     [
-        ({"source_fps": 0.001, "target_fps": 30.0}, "30,000 frames for each one, at most 1,000 .* use a higher source_fps"),
-        ({"source_fps": 1.0, "target_fps": 1000.0}, "1,001 frames of .* GiB in all, .* GiB of memory are free; use fewer"),
+        (
+            {"source_fps": 0.001, "target_fps": 30.0},
+            "30,000 frames for each one, at most 1,000 .* use a higher source_fps",
+        ),
+        (
+            {"source_fps": 1.0, "target_fps": 1000.0},
+            "1,001 frames of .* GiB in all, .* GiB of memory are free; use fewer",
+        ),
     ],
 )
 def test_endless_results_are_refused_before_they_are_begun(run, rates, sentence):

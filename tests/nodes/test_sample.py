@@ -225,12 +225,24 @@ def test_models_of_other_kinds_are_refused(photo, ours, conditioning, video):
 def test_latent_of_quite_another_shape_than_the_photo_is_refused(ours, photo, conditioning, video):
     positive, negative, _ = conditioning
     strip = {"samples": torch.zeros(1, 4, 1, 1024)}
-    with pytest.raises(ValueError, match="described for 64x64 pixels, the latent is 8192x8; use the latent of the same"):
+    with pytest.raises(
+        ValueError, match="described for 64x64 pixels, the latent is 8192x8; use the latent of the same"
+    ):
         video(ours, photo, conditioning=(positive, negative, strip))
 
 
-@pytest.mark.parametrize("photo", [[], "text", torch.zeros(1, 3, 8, 8), torch.zeros(4, 8, 8), torch.zeros(1, 4, 0, 8)], ids=repr)
+@pytest.mark.parametrize(
+    "photo", [[], "text", torch.zeros(1, 3, 8, 8), torch.zeros(4, 8, 8), torch.zeros(1, 4, 0, 8)], ids=repr
+)
 def test_conditioning_of_another_kind_is_refused(host, ours, photo):
     described = [[torch.zeros(1, 1, 16), {"concat_latent_image": photo}]]
     with pytest.raises(ValueError, match="positive is no conditioning for a video model; wire in"):
-        host.run("PureSVDGuider", model=ours.model, positive=described, negative=described, min_cfg=1.0, max_cfg=2.5, curve="linear")
+        host.run(
+            "PureSVDGuider",
+            model=ours.model,
+            positive=described,
+            negative=described,
+            min_cfg=1.0,
+            max_cfg=2.5,
+            curve="linear",
+        )

@@ -96,7 +96,9 @@ GRAPHS = {  # prompt -> graph
         "Image to Video, smooth",
         "# Four times the frame rate\n**Interpolate Video** follows the motion between frames, without any model file.",
         (
-            PHOTO, DESCRIBE, SAMPLE,
+            PHOTO,
+            DESCRIBE,
+            SAMPLE,
             Group(
                 "4  Smooth frames to file",
                 "`source_fps` is the fps of step 2, `target_fps` what you want to see; it need not be a multiple. "
@@ -110,22 +112,27 @@ GRAPHS = {  # prompt -> graph
         "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "
         "KSampler with its samplers, schedulers and patches, and VAE Decode.",
         (
-            PHOTO, DESCRIBE,
+            PHOTO,
+            DESCRIBE,
             Group(
                 SAMPLE.title,
                 "**VideoLinearCFGGuidance** raises guidance from `min_cfg` at the first frame to KSampler's `cfg` at "
                 "the last. " + GUIDANCE,
                 ("8 4",),
             ),
-            replace(SAVE, note="**VAE Decode** of this VAE is exact as well: no chunks, no flicker between them. "
-                    "**Create Video** sets how fast the file plays: the `fps` of step 2 is natural speed."),
+            replace(
+                SAVE,
+                note="**VAE Decode** of this VAE is exact as well: no chunks, no flicker between them. "
+                "**Create Video** sets how fast the file plays: the `fps` of step 2 is natural speed.",
+            ),
         ),
     ),
     "image_to_video_custom_sampler": Graph(
         "Image to Video with Custom Sampler",
         "# Sampling in parts\nNoise, guidance, sampler and noise levels are nodes of their own, so each can be swapped.",
         (
-            PHOTO, DESCRIBE,
+            PHOTO,
+            DESCRIBE,
             Group(
                 SAMPLE.title,
                 "Ten **Align Your Steps** levels do what 25 Karras levels do. Any native sampler fits into "
@@ -161,16 +168,26 @@ GRAPHS = {  # prompt -> graph
                 "**scene cuts are not blended**.",
                 ("3",),
             ),
-            Group("3  Frames to file", "The new rate comes out of **Interpolate Video**, the sound stays.", ("4 5",)),
+            Group(
+                "3  Frames to file",
+                "The new rate comes out of **Interpolate Video**, the sound stays.",
+                ("4 5",),
+            ),
         ),
     ),
 }
 WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE = 320, 40, 20, 24, 14, 30
-HEAD, NOTE, CHARACTERS = 40, 16, 50  # height of a group's title, of a line of a note; letters in a line of WIDTH
+HEAD, NOTE, CHARACTERS = (
+    40,
+    16,
+    50,
+)  # height of a group's title, of a line of a note; letters in a line of WIDTH
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
 SHOWS = {"LoadImage": 250, "LoadVideo": 250, "SaveVideo": 340}  # height of a picture, always there
-UNSET = {"LoadVideo": ("file",)}  # inputs to choose: the host brings a photo and no video, and marks a missing one red
+UNSET = {
+    "LoadVideo": ("file",)
+}  # inputs to choose: the host brings a photo and no video, and marks a missing one red
 PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
 
 
@@ -266,7 +283,9 @@ def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
             for key in column.split():
                 nodes[key]["pos"] = [x + GAP // 2 + j * (WIDTH + GAP), y]
                 nodes[key]["order"], order = order, order + 1
-                y += nodes[key]["size"][1] + GAP + TITLE  # one of the editor's two renderers draws nodes higher
+                y += (
+                    nodes[key]["size"][1] + GAP + TITLE
+                )  # one of the editor's two renderers draws nodes higher
                 y += PLAYS.get(nodes[key]["type"], 0)
             bottom = max(bottom, y - TITLE)
         groups.append({

@@ -27,7 +27,9 @@ def square(picture: Image.Image, side: int) -> Image.Image:
 def pan(picture: Image.Image, *, frames: int, shift: int, side: int) -> list[Image.Image]:
     """A camera that moves to the right by `shift` pixels of the result a frame."""
     scale = side * 1.4 / picture.height  # closer than the whole height
-    picture = picture.resize((round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS)
+    picture = picture.resize(
+        (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.LANCZOS
+    )
     left, top = (picture.width - side - shift * (frames - 1)) // 2, picture.height - side
     places = [left + shift * i for i in range(frames)]
     return [picture.crop((x, top, x + side, top + side)) for x in places]
@@ -88,7 +90,9 @@ def write(path: Path, limit: int, quality: int, save) -> None:
         if out.tell() <= limit:
             path.write_bytes(out.getvalue())
             return
-    raise ValueError(f"{path.name} takes {out.tell()} bytes at quality {lower}, allowed {limit}; make it smaller")
+    raise ValueError(
+        f"{path.name} takes {out.tell()} bytes at quality {lower}, allowed {limit}; make it smaller"
+    )
 
 
 def card(path: Path, photo: Image.Image, text: str, frames: list) -> None:

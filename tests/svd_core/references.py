@@ -60,7 +60,9 @@ def diffusers_unet(ours):
         projection_class_embeddings_input_dim=c.adm_in_channels,
     )
     for m in model.modules():
-        if isinstance(m, ResnetBlock2D | TemporalResnetBlock):  # its factories drop the eps argument: 1e-6, not 1e-5
+        if isinstance(
+            m, ResnetBlock2D | TemporalResnetBlock
+        ):  # its factories drop the eps argument: 1e-6, not 1e-5
             m.norm1.eps = m.norm2.eps = 1e-5
     model.load_state_dict(layouts.unet_to_diffusers(ours.state_dict())[0])
     return model.eval().requires_grad_(False)
@@ -74,7 +76,10 @@ def diffusers_vae(ours):
         layers_per_block=c.num_res_blocks,
         latent_channels=c.z_channels,
     )
-    single = {k.removeprefix("embedder.").removeprefix("first_stage_model."): v for k, v in ours.state_dict().items()}
+    single = {
+        k.removeprefix("embedder.").removeprefix("first_stage_model."): v
+        for k, v in ours.state_dict().items()
+    }
     model.load_state_dict(layouts.vae_to_diffusers(single)[0])
     return model.eval().requires_grad_(False)
 

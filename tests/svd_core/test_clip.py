@@ -27,7 +27,9 @@ def test_tower_equals_transformers():
 def test_preprocessing_equals_the_reference(size):
     image = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(1)) * 2 - 1
     expected = normalize((_resize_with_antialiasing(image, (224, 224)) + 1) / 2)
-    torch.testing.assert_close(preprocess(image), expected, rtol=0, atol=2e-6)  # float32 sums of at most 7 x 3 taps
+    torch.testing.assert_close(
+        preprocess(image), expected, rtol=0, atol=2e-6
+    )  # float32 sums of at most 7 x 3 taps
 
 
 def test_normalised_units():

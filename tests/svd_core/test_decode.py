@@ -80,7 +80,9 @@ def test_offloading_keeps_a_long_clip_under_three_gib():
 
 
 def test_impossible_limit_names_the_smallest_possible(vae):
-    with pytest.raises(ValueError, match=r"25 frames of 1024x576 needs a limit of at least 12 GiB, and 1.00 GiB"):
+    with pytest.raises(
+        ValueError, match=r"25 frames of 1024x576 needs a limit of at least 12 GiB, and 1.00 GiB"
+    ):
         plan(FULL, 25, 72, 128, itemsize=4, memory=GIB, can_offload=False)
     assert plan(FULL, 25, 72, 128, itemsize=4, memory=12 * GIB, can_offload=False).peak <= 12 * GIB
 

@@ -101,7 +101,9 @@ def test_paths_are_curved_where_both_neighbours_say_so():
     chord = next(by_flow()(a, b, [0.5]))
     inner = (..., slice(8, -8), slice(8, -16))  # what stays in the picture
     curved, straight = (psnr(x[inner], middle[0][inner]) for x in (out[3], chord[0]))
-    assert curved > straight + 6  # dB: the chord lies a quarter of a pixel off, the curve at most half of that
+    assert (
+        curved > straight + 6
+    )  # dB: the chord lies a quarter of a pixel off, the curve at most half of that
 
 
 def test_neighbours_of_a_pair_end_at_cuts_and_ends():
@@ -115,7 +117,9 @@ def test_neighbours_of_a_pair_end_at_cuts_and_ends():
     interpolate(x, source_fps=1, target_fps=2, between=between)
     assert seen == [(False, True), (True, False), (False, False)]
     seen.clear()
-    interpolate(pan(6), source_fps=3, target_fps=2, between=between)  # neighbours that are left out are not read
+    interpolate(
+        pan(6), source_fps=3, target_fps=2, between=between
+    )  # neighbours that are left out are not read
     assert set(seen) == {(False, False)}
 
 

@@ -20,7 +20,9 @@ def filmed(H, W):
     frames = []
     for i in range(T):
         frame = wide[:, :, 2 * i : 2 * i + W].clone()
-        frame[:, H // 4 : 3 * H // 4 - 1, W // 8 + i : W // 8 + H // 2 + i] = torch.tensor([0.7, 0.3, 0.2]).view(3, 1, 1)
+        frame[:, H // 4 : 3 * H // 4 - 1, W // 8 + i : W // 8 + H // 2 + i] = torch.tensor(
+            [0.7, 0.3, 0.2]
+        ).view(3, 1, 1)
         frames.append(frame)
     return torch.stack(frames)
 

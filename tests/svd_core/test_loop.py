@@ -30,8 +30,12 @@ def test_scalings_keep_unit_variance():
     """EDM, table 1: c_in normalises the input; c_out² + c_skip² (1 + sigma²) = 1 is SVD's v-prediction."""
     sigma = sampling.karras(9)[:-1].double()
     c_skip, c_out, c_in, c_noise = (c.double() for c in scalings(sigma))
-    torch.testing.assert_close(c_in**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0)
-    torch.testing.assert_close(c_out**2 + c_skip**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0)
+    torch.testing.assert_close(
+        c_in**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0
+    )
+    torch.testing.assert_close(
+        c_out**2 + c_skip**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0
+    )
     torch.testing.assert_close(c_noise, sigma.log() / 4, rtol=1e-5, atol=1e-6)
 
 
@@ -57,7 +61,9 @@ def test_triangle_of_sv3d_rises_by_a_fixed_step():
 @torch.no_grad()
 def test_batched_guidance_equals_two_passes():
     unet, x, scale = references.unet(), noise() * 10, guidance.linear(1.0, 2.5, T)
-    one, two = (guidance.guided(unet, conditioning(), scale, batched=b)(x, torch.tensor(10.0)) for b in (True, False))
+    one, two = (
+        guidance.guided(unet, conditioning(), scale, batched=b)(x, torch.tensor(10.0)) for b in (True, False)
+    )
     assert relative_error(one, two) <= 1e-5
 
 
@@ -90,7 +96,9 @@ def test_guided_euler_loop_equals_diffusers():
 def test_vector_may_have_a_row_for_each_frame():
     unet, cond, sigma = references.unet(), conditioning(b=2), torch.tensor(3.0)
     per_frame = Conditioning(cond.context, cond.concat, cond.vector.repeat_interleave(T, 0))
-    assert torch.equal(denoiser(unet, per_frame, t=T)(noise(2 * T), sigma), denoiser(unet, cond, t=T)(noise(2 * T), sigma))
+    assert torch.equal(
+        denoiser(unet, per_frame, t=T)(noise(2 * T), sigma), denoiser(unet, cond, t=T)(noise(2 * T), sigma)
+    )
 
 
 @torch.no_grad()
@@ -102,7 +110,9 @@ def test_encode_is_the_reference_conditioning():
     noisy = image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(5))
     assert torch.equal(cond.concat, vae.encode(noisy))
     assert cond.context.shape == (1, 1, 48)
-    angle = torch.tensor([6.0, 127.0, torch.tensor(0.02)])  # fps_id = fps - 1; frequency 1 is each sinusoid's first
+    angle = torch.tensor(
+        [6.0, 127.0, torch.tensor(0.02)]
+    )  # fps_id = fps - 1; frequency 1 is each sinusoid's first
     torch.testing.assert_close(cond.vector.view(3, 256)[:, 0], angle.cos())
     torch.testing.assert_close(cond.vector.view(3, 256)[:, 128], angle.sin())
     assert not cond.uncond().context.any()
@@ -113,10 +123,20 @@ def test_encode_is_the_reference_conditioning():
 def test_augmentation_has_the_stated_level_and_no_global_state():
     state = torch.get_rng_state()
     image = torch.zeros(1, 3, 256, 256)
-    assert augment(image, 0.5, torch.Generator().manual_seed(1)).std().item() == pytest.approx(0.5, rel=0.01)  # 0.2 % s.e.
+    assert augment(image, 0.5, torch.Generator().manual_seed(1)).std().item() == pytest.approx(
+        0.5, rel=0.01
+    )  # 0.2 % s.e.
     assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_off_grid_sizes_are_refused():
     with pytest.raises(ValueError, match="width 100 is not a multiple of 64; use 64 or 128"):
-        encode(None, None, torch.zeros(1, 3, 64, 100), fps=7, motion_bucket_id=1, augmentation_level=0, generator=None)
+        encode(
+            None,
+            None,
+            torch.zeros(1, 3, 64, 100),
+            fps=7,
+            motion_bucket_id=1,
+            augmentation_level=0,
+            generator=None,
+        )

@@ -33,12 +33,16 @@ def test_group_norm_of_single_values_is_its_bias():
     """Where every group is one value, which the stock function refuses as if it were to be trained on."""
     norm = ops.GroupNorm(4, 4)
     norm.bias.copy_(torch.arange(4.0))
-    torch.testing.assert_close(norm(torch.rand(1, 4, 1, 1)).flatten(), norm.bias)  # rounding, divided by the root of eps
+    torch.testing.assert_close(
+        norm(torch.rand(1, 4, 1, 1)).flatten(), norm.bias
+    )  # rounding, divided by the root of eps
 
 
 def test_group_norm_has_the_stock_gradient():
     x = channels_last(2, 32, 32, 32).requires_grad_()
-    (ours,) = torch.autograd.grad(ops.group_norm(x, 8, torch.ones(32), torch.zeros(32), 1e-5).square().sum(), x)
+    (ours,) = torch.autograd.grad(
+        ops.group_norm(x, 8, torch.ones(32), torch.zeros(32), 1e-5).square().sum(), x
+    )
     (stock,) = torch.autograd.grad(F.group_norm(x, 8).square().sum(), x)
     torch.testing.assert_close(ours, stock)
 

@@ -77,7 +77,8 @@ def test_ancestral_samples_have_the_data_deviation():
 def test_ancestral_without_noise_is_euler():
     g = torch.Generator()
     assert_close(
-        sampling.euler_ancestral(denoise, start(), levels(9), eta=0.0, generator=g), sampling.euler(denoise, start(), levels(9))
+        sampling.euler_ancestral(denoise, start(), levels(9), eta=0.0, generator=g),
+        sampling.euler(denoise, start(), levels(9)),
     )
 
 
@@ -106,7 +107,21 @@ def test_samplers_report_each_step_and_leave_their_arguments(name):
 
 
 def test_karras_levels_of_25_steps():
-    published = [700, 545.729, 421.569, 322.454, 244.023, 182.547, 134.854, 98.267, 70.541, 49.810, 34.537, 23.468, 15.590]
+    published = [
+        700,
+        545.729,
+        421.569,
+        322.454,
+        244.023,
+        182.547,
+        134.854,
+        98.267,
+        70.541,
+        49.810,
+        34.537,
+        23.468,
+        15.590,
+    ]
     published += [10.097, 6.354, 3.870, 2.269, 1.273, 0.678, 0.339, 0.157, 0.0664, 0.0248, 0.00788, 0.002, 0]
     assert_close(sampling.karras(25), torch.tensor(published), rtol=4e-3, atol=1e-5)  # three printed digits
 
@@ -124,10 +139,15 @@ def test_ays_levels_between_are_log_linear():
 
 @pytest.mark.parametrize(
     ("n", "published"),
-    [(4, [700, 128.5637, 13.6784, 0.4969, 0]), (8, [700, 315.737, 128.564, 45.851, 13.678, 3.167, 0.497, 0.040, 0])],
+    [
+        (4, [700, 128.5637, 13.6784, 0.4969, 0]),
+        (8, [700, 315.737, 128.564, 45.851, 13.678, 3.167, 0.497, 0.040, 0]),
+    ],
 )
 def test_consistency_levels_are_those_of_animatelcm(n, published):
-    assert_close(sampling.consistency(n), torch.tensor(published, dtype=torch.float32), rtol=1e-5, atol=5e-4)  # three printed decimals
+    assert_close(
+        sampling.consistency(n), torch.tensor(published, dtype=torch.float32), rtol=1e-5, atol=5e-4
+    )  # three printed decimals
 
 
 def test_consistency_levels_end_with_the_grid():
@@ -135,6 +155,8 @@ def test_consistency_levels_end_with_the_grid():
         sampling.consistency(41)
 
 
-@pytest.mark.parametrize("schedule", [sampling.consistency, sampling.karras, sampling.ays, sampling.exponential])
+@pytest.mark.parametrize(
+    "schedule", [sampling.consistency, sampling.karras, sampling.ays, sampling.exponential]
+)
 def test_one_step_goes_from_the_top_to_zero(schedule):
     assert_close(schedule(1), torch.tensor([700.0, 0.0]))

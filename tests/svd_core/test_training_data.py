@@ -22,13 +22,20 @@ def plain_camera(*, pan=(0.0, 0.0), zoom=0.0, roll=0.0, frames=3):
 
 
 def ground(texture, frames=3):
-    return Layer(texture, 1.0, similarity(scale=np.ones(frames), angle=np.zeros(frames), shift=np.zeros((frames, 2))), None)
+    return Layer(
+        texture,
+        1.0,
+        similarity(scale=np.ones(frames), angle=np.zeros(frames), shift=np.zeros((frames, 2))),
+        None,
+    )
 
 
 def smooth_texture(size=64):
     axis = torch.linspace(-1, 1, size)
     y, x = torch.meshgrid(axis, axis, indexing="ij")
-    return torch.stack([0.5 + 0.3 * torch.sin(3 * x + 2 * y), 0.5 + 0.3 * torch.cos(4 * y), 0.5 + 0.2 * x * y])[None]
+    return torch.stack(
+        [0.5 + 0.3 * torch.sin(3 * x + 2 * y), 0.5 + 0.3 * torch.cos(4 * y), 0.5 + 0.2 * x * y]
+    )[None]
 
 
 def test_seed_gives_the_clip():
@@ -50,7 +57,9 @@ def test_zoom_and_roll_move_pixels_away_from_and_around_the_centre():
     zoomed = render([ground(smooth_texture())], plain_camera(zoom=0.01), size=32).flow[0]
     torch.testing.assert_close(zoomed, torch.stack([axis, axis.T]) * (np.exp(0.01) - 1), rtol=1e-3, atol=1e-5)
     rolled = render([ground(smooth_texture())], plain_camera(roll=0.01), size=32).flow[0]
-    assert (rolled * torch.stack([axis, axis.T])).sum(0).abs().max() < 0.03  # at right angles to the radius, to first order
+    assert (rolled * torch.stack([axis, axis.T])).sum(
+        0
+    ).abs().max() < 0.03  # at right angles to the radius, to first order
 
 
 def test_frames_follow_the_flow():
@@ -85,7 +94,9 @@ def test_training_and_judging_photographs_are_apart_and_installed():
 
 def test_crops_come_from_training_photographs_only(monkeypatch):
     asked = []
-    monkeypatch.setattr(photographs, "load", lambda name: asked.append(name) or Image.new("RGB", (64, 64), (90, 80, 70)))
+    monkeypatch.setattr(
+        photographs, "load", lambda name: asked.append(name) or Image.new("RGB", (64, 64), (90, 80, 70))
+    )
     for seed in range(40):
         photographs.random_crop(np.random.default_rng(seed), size=16)
     assert set(asked) <= set(photographs.TRAINING)
@@ -93,7 +104,9 @@ def test_crops_come_from_training_photographs_only(monkeypatch):
 
 
 def test_missing_photograph_says_what_to_install():
-    with pytest.raises(ValueError, match="'nothing.png' was not found.*install scikit-image and scikit-learn"):
+    with pytest.raises(
+        ValueError, match="'nothing.png' was not found.*install scikit-image and scikit-learn"
+    ):
         photographs.find("nothing.png")
 
 
@@ -132,12 +145,16 @@ def test_pan_moves_a_window_at_the_stated_speed():
         frames, speed = draw_pan(rng, still, frames=5, size=64, fastest=2.0)
         assert frames.shape == (5, 3, 64, 64)
         moved = frames.diff(dim=0)[:, :2].mean((2, 3)) * 95 / 2  # pixels, from the ramps' slope
-        torch.testing.assert_close(moved.norm(dim=1), torch.full((4,), float(speed)), rtol=0.02, atol=0.02)  # the ramps are rounded to 255
+        torch.testing.assert_close(
+            moved.norm(dim=1), torch.full((4,), float(speed)), rtol=0.02, atol=0.02
+        )  # the ramps are rounded to 255
         assert moved.diff(dim=0).abs().max() < 0.02  # at constant pace
 
 
 def test_one_way_pans_show_what_lies_to_the_right():
-    still = np.zeros((96, 96, 3), np.uint8) + np.arange(96, dtype=np.uint8)[:, None]  # brightness is x, in both mirrorings
+    still = (
+        np.zeros((96, 96, 3), np.uint8) + np.arange(96, dtype=np.uint8)[:, None]
+    )  # brightness is x, in both mirrorings
     still = np.maximum(still, still[:, ::-1]) - 48  # darkest in the middle
     for seed in range(4):
         rng = np.random.default_rng(seed)

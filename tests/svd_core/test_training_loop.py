@@ -144,7 +144,9 @@ def test_two_workers_give_the_gradient_of_one(tmp_path):
         train(training, regression)
         results.append(training.averaged())
     for name, tensor in results[0].items():
-        assert_close(tensor, results[1][name], rtol=0, atol=2e-4)  # float32 sums in another order, through bf16 Muon
+        assert_close(
+            tensor, results[1][name], rtol=0, atol=2e-4
+        )  # float32 sums in another order, through bf16 Muon
 
 
 @pytest.mark.parametrize("content", [b"", b"no safetensors file at all", b"\xff" * 64])

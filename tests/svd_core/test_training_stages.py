@@ -54,7 +54,9 @@ def pooled(x):
     return torch.cat([small, small[:, :1]], dim=1) / SCALE
 
 
-STAGE = diffusion.Stage(frames=4, shapes=((64, 2),), P_mean=0.0, P_std=1.0, first_frame=True, drop_token=0.0, drop_latent=0.0)
+STAGE = diffusion.Stage(
+    frames=4, shapes=((64, 2),), P_mean=0.0, P_std=1.0, first_frame=True, drop_token=0.0, drop_latent=0.0
+)
 
 
 class PerfectUNet:
@@ -96,12 +98,16 @@ def test_batch_carries_the_measured_motion_and_the_first_frame(clips):
     batch = diffusion.draw_batch(np.random.default_rng(2), clips, STAGE, pooled)
     assert batch.z.shape == (8, 4, 8, 8)
     assert batch.vector.shape == (2, 768)
-    angles = torch.atan2(batch.vector.view(2, 3, 2, 128)[:, 1, 1, 0], batch.vector.view(2, 3, 2, 128)[:, 1, 0, 0])
+    angles = torch.atan2(
+        batch.vector.view(2, 3, 2, 128)[:, 1, 1, 0], batch.vector.view(2, 3, 2, 128)[:, 1, 0, 0]
+    )
     means = [float(clips.speed(i).mean()) for i in range(clips.count)]
     allowed = [motion_bucket(m, fps=f) for m in means for f in range(5, 31)]
     for angle in angles:  # the first sinusoid has frequency 1: the bucket modulo 2 pi
         assert min(abs(np.angle(np.exp(1j * (float(angle) - a)))) for a in allowed) < 1e-3
-    error = (batch.concat * SCALE - batch.z[::4]).abs().mean()  # the condition's noise, averaged over 64 pixels
+    error = (
+        (batch.concat * SCALE - batch.z[::4]).abs().mean()
+    )  # the condition's noise, averaged over 64 pixels
     assert 0 < error < 0.05
 
 
@@ -145,7 +151,9 @@ def test_temporal_layers_start_as_the_frame_wise_decoder(networks):
 def test_only_temporal_layers_learn_in_the_temporal_stage(clips, networks):
     vae = networks[1]
     autoencoder.freeze_space(vae)
-    loss = autoencoder.TemporalLoss(clips, LinearCode(torch.randn(4, 3, 8, 8), torch.zeros(4)), batch=1, frames=3, size=16)
+    loss = autoencoder.TemporalLoss(
+        clips, LinearCode(torch.randn(4, 3, 8, 8), torch.zeros(4)), batch=1, frames=3, size=16
+    )
     value, facts = loss(vae, np.random.default_rng(0), 0)
     value.backward()
     assert facts["flicker"] > 0
@@ -159,7 +167,9 @@ def test_colour_code_has_the_released_deviation():
     pytest.importorskip("sklearn")
     code = autoencoder.principal_colours(z=4)
     frames = autoencoder.to_tensor(
-        np.stack([autoencoder.photographs.square(name, size=256) for name in autoencoder.photographs.TRAINING])
+        np.stack(
+            [autoencoder.photographs.square(name, size=256) for name in autoencoder.photographs.TRAINING]
+        )
     )
     z = code(frames)
     assert float(z.square().mean().sqrt()) == pytest.approx(1 / SCALE, rel=0.02)
@@ -178,7 +188,9 @@ def test_written_file_loads_by_the_ordinary_road(tmp_path, networks):
     assert found.hints.latent_rgb_factors == [[0.1, 0.2, 0.3]] * 4
     svd = checkpoint.load(path, dtype=torch.float32)
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    assert_close(svd.vae.encode(x, native=True), svd.vae.encode(x), rtol=2e-2, atol=2e-3)  # folded, then rounded to half
+    assert_close(
+        svd.vae.encode(x, native=True), svd.vae.encode(x), rtol=2e-2, atol=2e-3
+    )  # folded, then rounded to half
     args = torch.randn(4, 8, 8, 8), torch.zeros(4), torch.randn(4, 1, 12), torch.randn(4, 768)
     assert_close(svd.unet(*args, t=4), unet(*args, t=4), rtol=2e-2, atol=2e-2)  # half-precision weights
     picture = torch.rand(1, 3, 32, 32)
@@ -201,7 +213,9 @@ def test_copying_unet_starts_at_minus_the_condition():
     diffusion.initialise_copy(unet)
     generator = torch.Generator().manual_seed(0)
     x, cond = (torch.randn(4, 4, 8, 8, generator=generator) for _ in range(2))
-    F = unet(torch.cat([x, cond / SCALE], dim=1), torch.zeros(4), torch.randn(4, 1, 12), torch.randn(4, 768), t=4)
+    F = unet(
+        torch.cat([x, cond / SCALE], dim=1), torch.zeros(4), torch.randn(4, 1, 12), torch.randn(4, 768), t=4
+    )
     assert (F + cond).norm() < 0.2 * cond.norm()  # the norm still varies a little with the contrast
 
 
@@ -220,5 +234,7 @@ def test_noise_levels_of_a_batch_are_spread_evenly():
 
 def test_steps_go_round_the_shapes(clips):
     stage = replace(STAGE, shapes=((64, 1), (32, 3)), pans=1.0)
-    found = [diffusion.draw_batch(np.random.default_rng(0), clips, stage, pooled, step=s).z.shape for s in range(3)]
+    found = [
+        diffusion.draw_batch(np.random.default_rng(0), clips, stage, pooled, step=s).z.shape for s in range(3)
+    ]
     assert found == [(4, 4, 8, 8), (12, 4, 4, 4), (4, 4, 8, 8)]

@@ -67,7 +67,10 @@ def test_frames_of_a_video_see_each_other(unet):
     x, c_noise, context, y = inputs(b=1)
     changed = x.clone()
     changed[-1] += 1
-    assert relative_error(unet(changed, c_noise, context, y, t=T)[:1], unet(x, c_noise, context, y, t=T)[:1]) > 1e-3
+    assert (
+        relative_error(unet(changed, c_noise, context, y, t=T)[:1], unet(x, c_noise, context, y, t=T)[:1])
+        > 1e-3
+    )
 
 
 @torch.no_grad()
@@ -98,7 +101,12 @@ def test_constant_cross_attention_equals_the_full_path(unet):
     hooks = Patched()
     full = unet(x, c_noise, context, y, t=T, hooks=hooks)
     assert relative_error(unet(x, c_noise, context, y, t=T), full) <= 3e-6
-    assert hooks.calls[:4] == [("attn1", (6, 128, 32)), ("attn2", (6, 128, 32)), ("attn1", (256, 3, 32)), ("attn2", (256, 3, 32))]
+    assert hooks.calls[:4] == [
+        ("attn1", (6, 128, 32)),
+        ("attn2", (6, 128, 32)),
+        ("attn1", (256, 3, 32)),
+        ("attn2", (256, 3, 32)),
+    ]
     assert len(hooks.calls) == 16 * 4
 
 

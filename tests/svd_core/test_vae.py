@@ -58,7 +58,10 @@ def test_full_width_names_and_shapes(name, prefix, config):
     cells = [line.split("\t") for line in lines[1:]]
     released = {c[0]: tuple(int(n) for n in c[column].split("x")) for c in cells}
     unused = {k for k in released if k.startswith((f"{prefix}decoder.", f"{prefix}post_quant_conv."))}
-    ours = {k.replace("embedder.", prefix, 1) if k.startswith("embedder.") else k: tuple(v.shape) for k, v in VAE(config, device="meta").state_dict().items()}
+    ours = {
+        k.replace("embedder.", prefix, 1) if k.startswith("embedder.") else k: tuple(v.shape)
+        for k, v in VAE(config, device="meta").state_dict().items()
+    }
     assert ours == {k: v for k, v in released.items() if k not in unused}
 
 
@@ -88,7 +91,10 @@ def test_an_image_is_convolved_as_if_doubled(shape):
     x = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
     layer = up_conv(ops, 16)
     y, doubled = layer(x), F.interpolate(x, scale_factor=2.0, mode="nearest")
-    assert relative_error(y, F.conv2d(doubled.double(), layer.weight.double(), layer.bias.double(), padding=1)) <= 1e-6
+    assert (
+        relative_error(y, F.conv2d(doubled.double(), layer.weight.double(), layer.bias.double(), padding=1))
+        <= 1e-6
+    )
     assert y.is_contiguous(memory_format=torch.channels_last)
     half = layer.bfloat16()
     assert torch.equal(half(x.bfloat16()), F.conv2d(doubled.bfloat16(), half.weight, half.bias, padding=1))
