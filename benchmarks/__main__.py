@@ -78,10 +78,17 @@ def case(name: str, names: list[str], args: argparse.Namespace, limit: dict[str,
     for peer in present:
         median = statistics.median(times[peer])
         row = {
-            "case": name, "peer": peer, "seconds": median, "ratio": measure.ratio(times, peer), "gflop": flops / 1e9,
-            "gbyte": moved / 1e9, "of_limit": least / median, "error": error.get(peer, 0.0),
-            "peak": measure.peak_memory(name, args.size, args.dtype, args.device, peer), "times": times[peer],
-        }  # fmt: skip
+            "case": name,
+            "peer": peer,
+            "seconds": median,
+            "ratio": measure.ratio(times, peer),
+            "gflop": flops / 1e9,
+            "gbyte": moved / 1e9,
+            "of_limit": least / median,
+            "error": error.get(peer, 0.0),
+            "peak": measure.peak_memory(name, args.size, args.dtype, args.device, peer),
+            "times": times[peer],
+        }
         rows.append(row)
         print(
             f"{name:12} {peer:19} {median:8.2f} {row['ratio']:6.2f} {row['of_limit']:8.0%} {row['peak'] / MIB:9.0f} "

@@ -90,9 +90,11 @@ def _diffusers_unet(ours: VideoUNet) -> torch.nn.Module:
     widths = tuple(c.model_channels * m for m in c.channel_mult)
     with torch.device("meta"):
         model = diffusers.UNetSpatioTemporalConditionModel(
-            block_out_channels=widths, num_attention_heads=tuple(w // c.head_dim for w in widths),
-            cross_attention_dim=c.context_dim, projection_class_embeddings_input_dim=c.adm_in_channels,
-        )  # fmt: skip
+            block_out_channels=widths,
+            num_attention_heads=tuple(w // c.head_dim for w in widths),
+            cross_attention_dim=c.context_dim,
+            projection_class_embeddings_input_dim=c.adm_in_channels,
+        )
     for m in model.modules():
         if type(m).__name__ in ("ResnetBlock2D", "TemporalResnetBlock"):
             m.norm1.eps = m.norm2.eps = 1e-5  # the released model's; its factories drop the argument
@@ -106,15 +108,34 @@ def _native_unet(ours: VideoUNet, dtype: torch.dtype) -> torch.nn.Module:
     c = ours.config
     levels = [int(a) for a in c.attention_levels]
     model = module.UNetModel(
-        image_size=32, in_channels=8, out_channels=4, model_channels=c.model_channels, num_res_blocks=[2] * 4,
-        channel_mult=list(c.channel_mult), num_head_channels=c.head_dim, context_dim=c.context_dim,
-        transformer_depth=[a for a in levels for _ in range(2)], transformer_depth_middle=1,
-        transformer_depth_output=[a for a in levels for _ in range(3)], num_classes="sequential",
-        adm_in_channels=c.adm_in_channels, use_spatial_transformer=True, use_linear_in_transformer=True, legacy=False,
-        extra_ff_mix_layer=True, use_spatial_context=True, merge_strategy="learned_with_images", merge_factor=0.0,
-        video_kernel_size=[3, 1, 1], use_temporal_resblock=True, use_temporal_attention=True,
-        disable_temporal_crossattention=False, dtype=dtype, device="meta", operations=ops,
-    )  # fmt: skip
+        image_size=32,
+        in_channels=8,
+        out_channels=4,
+        model_channels=c.model_channels,
+        num_res_blocks=[2] * 4,
+        channel_mult=list(c.channel_mult),
+        num_head_channels=c.head_dim,
+        context_dim=c.context_dim,
+        transformer_depth=[a for a in levels for _ in range(2)],
+        transformer_depth_middle=1,
+        transformer_depth_output=[a for a in levels for _ in range(3)],
+        num_classes="sequential",
+        adm_in_channels=c.adm_in_channels,
+        use_spatial_transformer=True,
+        use_linear_in_transformer=True,
+        legacy=False,
+        extra_ff_mix_layer=True,
+        use_spatial_context=True,
+        merge_strategy="learned_with_images",
+        merge_factor=0.0,
+        video_kernel_size=[3, 1, 1],
+        use_temporal_resblock=True,
+        use_temporal_attention=True,
+        disable_temporal_crossattention=False,
+        dtype=dtype,
+        device="meta",
+        operations=ops,
+    )
     model.load_state_dict(ours.state_dict(), assign=True)
     return model.eval().requires_grad_(False)
 
@@ -154,9 +175,16 @@ def _steps(size: Size, dtype: torch.dtype, device: str, peers: list[str], videos
 
 def vae_config(size: Size) -> VAEConfig:
     return VAEConfig(
-        ch=size.vae_ch, ch_mult=(1, 2, 4, 4), num_res_blocks=2, z_channels=4, temporal=True, embedder=True,
-        native_encoder=False, quant_conv=False, post_quant_conv=False,
-    )  # fmt: skip
+        ch=size.vae_ch,
+        ch_mult=(1, 2, 4, 4),
+        num_res_blocks=2,
+        z_channels=4,
+        temporal=True,
+        embedder=True,
+        native_encoder=False,
+        quant_conv=False,
+        post_quant_conv=False,
+    )
 
 
 def _diffusers_vae(ours: VAE) -> torch.nn.Module:
@@ -164,9 +192,11 @@ def _diffusers_vae(ours: VAE) -> torch.nn.Module:
     c = ours.config
     with torch.device("meta"):
         model = diffusers.AutoencoderKLTemporalDecoder(
-            block_out_channels=tuple(c.ch * m for m in c.ch_mult), latent_channels=c.z_channels,
-            down_block_types=("DownEncoderBlock2D",) * len(c.ch_mult), layers_per_block=c.num_res_blocks,
-        )  # fmt: skip
+            block_out_channels=tuple(c.ch * m for m in c.ch_mult),
+            latent_channels=c.z_channels,
+            down_block_types=("DownEncoderBlock2D",) * len(c.ch_mult),
+            layers_per_block=c.num_res_blocks,
+        )
     single = {k.split(".", 1)[1]: v for k, v in ours.state_dict().items()}
     model.load_state_dict(layouts.vae_to_diffusers(single)[0], assign=True)
     return model.eval().requires_grad_(False)

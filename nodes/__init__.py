@@ -5,9 +5,11 @@ from comfy_api.latest import ComfyExtension
 from . import interpolate, postprocess
 from .condition import PureSVDImageToVideo
 from .decode import PureSVDDecode
+from .guide import PureSVDGuider
+from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
 from .manifest import PureSVDManifest
-from .sample import PureSVDGuider, PureSVDSample, PureSVDSigmas
+from .sample import PureSVDSample
 
 NODES = [
     PureSVDLoadCheckpoint,

@@ -28,6 +28,7 @@ class PureSVDImageToVideo(io.ComfyNode):
                 io.Image.Input("image", tooltip="The first frame. A batch makes one video per image."),
                 *_size_inputs(),
                 *_motion_inputs(),
+                *_photo_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output(
@@ -44,9 +45,20 @@ class PureSVDImageToVideo(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip_vision, vae, image, width, height, frames, motion_bucket_id, fps, augmentation_level, seed, fit,
+        cls,
+        clip_vision,
+        vae,
+        image,
+        width,
+        height,
+        frames,
+        motion_bucket_id,
+        fps,
+        augmentation_level,
+        seed,
+        fit,
         compatibility,
-    ) -> io.NodeOutput:  # fmt: skip
+    ) -> io.NodeOutput:
         preset = encoders.preset(vae)
         x = convert.pixels(image)
         width, height = width or preset.width, height or preset.height
@@ -73,51 +85,86 @@ class PureSVDImageToVideo(io.ComfyNode):
 def _size_inputs():
     return [
         io.Int.Input(
-            "width", default=0, min=0, max=4096, step=8,
+            "width",
+            default=0,
+            min=0,
+            max=4096,
+            step=8,
             tooltip=f"Width of the video in pixels, a multiple of 8; {TRAINED} (1024 for svd and svd_xt).",
         ),
         io.Int.Input(
-            "height", default=0, min=0, max=4096, step=8,
+            "height",
+            default=0,
+            min=0,
+            max=4096,
+            step=8,
             tooltip=f"Height of the video in pixels, a multiple of 8; {TRAINED} (576 for svd and svd_xt).",
         ),
         io.Int.Input(
-            "frames", default=0, min=0, max=1024,
+            "frames",
+            default=0,
+            min=0,
+            max=1024,
             tooltip=f"Length in frames; {TRAINED} (14 for svd, 25 for svd_xt). Longer clips drift from the "
             f"photo.",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def _motion_inputs():
     return [
         io.Int.Input(
-            "motion_bucket_id", default=127, min=0, max=1023,
+            "motion_bucket_id",
+            default=127,
+            min=0,
+            max=1023,
             tooltip="Amount of motion to ask for, no unit: higher is more. 127 is the default of training, "
             "above 255 was never trained.",
         ),
         io.Int.Input(
-            "fps", default=0, min=0, max=240,
+            "fps",
+            default=0,
+            min=0,
+            max=240,
             tooltip=f"Frames per second the motion is meant for; {TRAINED} (7). Lower means larger steps between frames. "
             "The model is told fps - 1; meant for 6 to 31. The playback speed is set in Create Video.",
         ),
         io.Float.Input(
-            "augmentation_level", default=0.02, min=0.0, max=10.0, step=0.01, round=0.001,
+            "augmentation_level",
+            default=0.02,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            round=0.001,
             tooltip="Noise on the encoded photo, standard deviation where white is 1 and black is -1. "
             "Reference 0.02, trained about 0.02 to 0.14; more lets the video leave the photo further.",
         ),
+    ]
+
+
+def _photo_inputs():
+    return [
         io.Int.Input(
-            "seed", default=0, min=0, max=0xFFFF_FFFF_FFFF_FFFF, control_after_generate=True,
+            "seed",
+            default=0,
+            min=0,
+            max=0xFFFF_FFFF_FFFF_FFFF,
+            control_after_generate=True,
             tooltip="Which noise is put on the photo. The noise that the video starts from has its own seed.",
         ),
         io.Combo.Input(
-            "fit", options=FITS, default="crop",
+            "fit",
+            options=FITS,
+            default="crop",
             tooltip="How the photo fills the frame. crop: cut the sides; pad: black bars; stretch: distort; "
             "nearest: crop to the nearest of landscape, portrait and square at the trained area.",
         ),
         io.Combo.Input(
-            "compatibility", options=["reference", "native"], default="reference",
+            "compatibility",
+            options=["reference", "native"],
+            default="reference",
             tooltip="reference: as trained. native: the numbers of ComfyUI's own SVD node (centre crop for "
             "the image tower, its encoder, noise of twice the stated level), so that old graphs keep "
             "their look.",
         ),
-    ]  # fmt: skip
+    ]

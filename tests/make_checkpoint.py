@@ -22,12 +22,20 @@ from svd_core.models.unet import UNetConfig, VideoUNet  # noqa: E402
 from svd_core.models.vae import VAE, VAEConfig  # noqa: E402
 
 KINDS = (
-    "svd", "svd_image_decoder", "sv3d_u", "sv3d_p",
-    "resaved", "resaved_sv3d",  # as ComfyUI writes them
+    "svd",
+    "svd_image_decoder",
+    "sv3d_u",
+    "sv3d_p",
+    "resaved",
+    "resaved_sv3d",  # as ComfyUI writes them
     "animatelcm",  # only the U-Net, diffusers names
-    "unet", "vae", "clip",  # one network each
-    "diffusers", "diffusers_fp16", "diffusers_sharded",  # folders
-)  # fmt: skip
+    "unet",
+    "vae",
+    "clip",  # one network each
+    "diffusers",
+    "diffusers_fp16",
+    "diffusers_sharded",  # folders
+)
 ADM = {"sv3d_u": 256, "sv3d_p": 1280, "resaved_sv3d": 256}
 PRESET = {"name": "tiny", "frames": 4, "width": 64, "height": 64, "steps": 2}
 UNET = "model.diffusion_model."
@@ -38,17 +46,31 @@ FIRST = "first_stage_model."
 
 def unet_config(**changes):
     sizes = dict(
-        model_channels=32, channel_mult=(1, 2), num_res_blocks=1, attention_levels=(True, False), context_dim=16,
-        adm_in_channels=768, head_dim=16, norm_groups=32,
-    )  # fmt: skip
+        model_channels=32,
+        channel_mult=(1, 2),
+        num_res_blocks=1,
+        attention_levels=(True, False),
+        context_dim=16,
+        adm_in_channels=768,
+        head_dim=16,
+        norm_groups=32,
+    )
     return UNetConfig(**{**sizes, **changes})
 
 
 def vae_config(**changes):
     sizes = dict(
-        ch=32, ch_mult=(1, 1, 2, 2), num_res_blocks=1, z_channels=4, temporal=True, embedder=True, native_encoder=True,
-        quant_conv=False, post_quant_conv=False, norm_groups=32,
-    )  # fmt: skip
+        ch=32,
+        ch_mult=(1, 1, 2, 2),
+        num_res_blocks=1,
+        z_channels=4,
+        temporal=True,
+        embedder=True,
+        native_encoder=True,
+        quant_conv=False,
+        post_quant_conv=False,
+        norm_groups=32,
+    )
     return VAEConfig(**{**sizes, **changes})
 
 

@@ -194,8 +194,17 @@ def test_categories_are_named_in_every_language():
 
 def test_memory_limits_of_the_decode_page_are_the_decoders_own():
     decode, vae = pytest.importorskip("svd_core.decode.exact"), pytest.importorskip("svd_core.models.vae")
-    config = vae.VAEConfig(ch=128, ch_mult=(1, 2, 4, 4), num_res_blocks=2, z_channels=4, temporal=True,
-                           embedder=True, native_encoder=True, quant_conv=False, post_quant_conv=False)  # fmt: skip
+    config = vae.VAEConfig(
+        ch=128,
+        ch_mult=(1, 2, 4, 4),
+        num_res_blocks=2,
+        z_channels=4,
+        temporal=True,
+        embedder=True,
+        native_encoder=True,
+        quant_conv=False,
+        post_quant_conv=False,
+    )
 
     def limit(frames, bits, gpu, quickest=False):
         for memory in decode.TIERS:

@@ -10,7 +10,7 @@ from PIL import Image
 from torch import nn
 
 from svd_core.checkpoint import convert as layouts
-from svd_core.checkpoint import read as checkpoint
+from svd_core.checkpoint import load as checkpoint
 from svd_core.checkpoint import write as export
 from svd_core.conditioning import conditioning
 from svd_core.models.vae import SCALE
@@ -207,14 +207,24 @@ def as_diffusers(svd):
             if isinstance(module, nn.GroupNorm):
                 module.num_groups = groups
     scheduler = diffusers.EulerDiscreteScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
-        timestep_spacing="leading", timestep_type="continuous", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        prediction_type="v_prediction",
+        timestep_spacing="leading",
+        timestep_type="continuous",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
         steps_offset=1,
-    )  # fmt: skip
+    )
     pipeline = diffusers.StableVideoDiffusionPipeline(
-        vae=vae, unet=unet, image_encoder=references.transformers_clip(svd.clip), scheduler=scheduler,
+        vae=vae,
+        unet=unet,
+        image_encoder=references.transformers_clip(svd.clip),
+        scheduler=scheduler,
         feature_extractor=transformers.CLIPImageProcessor(),
-    )  # fmt: skip
+    )
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
 
@@ -225,9 +235,11 @@ def diffusers_vae(diffusers, ours):
     config = ours.config
     width = config.ch * config.ch_mult[-1]
     model = diffusers.AutoencoderKLTemporalDecoder(
-        block_out_channels=tuple(config.ch * m for m in config.ch_mult), layers_per_block=config.num_res_blocks,
-        down_block_types=("DownEncoderBlock2D",) * len(config.ch_mult), latent_channels=config.z_channels,
-    )  # fmt: skip
+        block_out_channels=tuple(config.ch * m for m in config.ch_mult),
+        layers_per_block=config.num_res_blocks,
+        down_block_types=("DownEncoderBlock2D",) * len(config.ch_mult),
+        latent_channels=config.z_channels,
+    )
     model.decoder.mid_block = blocks.MidBlockTemporalDecoder(
         width, width, attention_head_dim=width, num_layers=2
     )
@@ -244,17 +256,32 @@ def test_diffusers_makes_the_same_video(svd):
     t, steps, image = 4, 4, judge.photograph("coffee.png", size=64)
     noise = torch.randn(t, 4, 8, 8, generator=torch.Generator().manual_seed(1))
     cond = conditioning.encode(
-        svd.clip, svd.vae, image, fps=7, motion_bucket_id=127, augmentation_level=0.02,
+        svd.clip,
+        svd.vae,
+        image,
+        fps=7,
+        motion_bucket_id=127,
+        augmentation_level=0.02,
         generator=torch.Generator().manual_seed(0),
-    )  # fmt: skip
+    )
     sigmas = sampling.karras(steps)
     denoise = guidance.guided(svd.unet, cond, guidance.linear(1.0, 1.5, t))
     ours = svd.vae.decode(sampling.euler(denoise, sampling.initial(noise, sigmas[0]), sigmas) / SCALE, t=t)
     theirs = as_diffusers(svd)(
-        Image.fromarray(photographs.square("coffee.png", size=64)), height=64, width=64, num_frames=t,
-        num_inference_steps=steps, min_guidance_scale=1.0, max_guidance_scale=1.5, fps=7, motion_bucket_id=127,
-        noise_aug_strength=0.02, decode_chunk_size=t, latents=noise[None], generator=torch.Generator().manual_seed(0),
+        Image.fromarray(photographs.square("coffee.png", size=64)),
+        height=64,
+        width=64,
+        num_frames=t,
+        num_inference_steps=steps,
+        min_guidance_scale=1.0,
+        max_guidance_scale=1.5,
+        fps=7,
+        motion_bucket_id=127,
+        noise_aug_strength=0.02,
+        decode_chunk_size=t,
+        latents=noise[None],
+        generator=torch.Generator().manual_seed(0),
         output_type="pt",
-    ).frames[0]  # fmt: skip
+    ).frames[0]
     difference = (ours.clamp(-1, 1) + 1) / 2 - theirs
     assert difference.abs().max() < 2e-3  # float32 in another order through four network calls

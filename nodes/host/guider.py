@@ -104,7 +104,13 @@ def sample(guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int
     z = latent["samples"]
     callback = latent_preview.prepare_callback(guider.model_patcher, sigmas.shape[-1] - 1)
     out = guider.sample(
-        noise_like(latent, seed), z, sampler, sigmas, denoise_mask=latent.get("noise_mask"), callback=callback,
-        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED, seed=seed,
-    )  # fmt: skip
+        noise_like(latent, seed),
+        z,
+        sampler,
+        sigmas,
+        denoise_mask=latent.get("noise_mask"),
+        callback=callback,
+        disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
+        seed=seed,
+    )
     return {**latent, "samples": out.to(comfy.model_management.intermediate_device())}

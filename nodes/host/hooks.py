@@ -13,8 +13,12 @@ from ...svd_core.models.hooks import Hooks
 from ...svd_core.models.unet import UNetConfig
 
 ATTENTION_PATCHES = (
-    "attn1_patch", "attn2_patch", "attn1_output_patch", "attn2_output_patch", "middle_patch",
-)  # fmt: skip
+    "attn1_patch",
+    "attn2_patch",
+    "attn1_output_patch",
+    "attn2_output_patch",
+    "middle_patch",
+)
 
 
 def _backend(device: torch.device):

@@ -17,9 +17,12 @@ from .model import make_model
 from .vae import PureVAE
 
 DTYPES = {
-    "default": None, "fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16,
+    "default": None,
+    "fp32": torch.float32,
+    "fp16": torch.float16,
+    "bf16": torch.bfloat16,
     "fp8_e4m3fn": torch.float8_e4m3fn,
-}  # fmt: skip
+}
 AS_STORED = "as stored"
 
 

@@ -41,8 +41,19 @@ class HostUNet(VideoUNet):
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
         return executor.execute(x, timesteps, context, y, control, options, **kwargs)
 
-    def _forward(self, x, timesteps, context, y, control, transformer_options, *, num_video_frames=None,
-                 time_context=None, **kwargs) -> Tensor:  # fmt: skip
+    def _forward(
+        self,
+        x,
+        timesteps,
+        context,
+        y,
+        control,
+        transformer_options,
+        *,
+        num_video_frames=None,
+        time_context=None,
+        **kwargs,
+    ) -> Tensor:
         """x n 8 h w, timesteps n (c_noise), context n l e, y n a -> v n 4 h w; n = videos * num_video_frames"""
         self._check(context, y)
         inputs = {"x": x, "context": context, "y": y, "timesteps": timesteps}
@@ -150,17 +161,31 @@ def unet_keys(config: UNetConfig) -> dict:
     blocks = config.num_res_blocks
     levels = [int(a) for a in config.attention_levels]
     return {
-        "image_size": 32, "in_channels": config.in_channels, "out_channels": config.out_channels,
-        "model_channels": config.model_channels, "channel_mult": list(config.channel_mult),
-        "num_res_blocks": [blocks] * len(levels), "context_dim": config.context_dim,
+        "image_size": 32,
+        "in_channels": config.in_channels,
+        "out_channels": config.out_channels,
+        "model_channels": config.model_channels,
+        "channel_mult": list(config.channel_mult),
+        "num_res_blocks": [blocks] * len(levels),
+        "context_dim": config.context_dim,
         "transformer_depth": [a for a in levels for _ in range(blocks)],
         "transformer_depth_output": [a for a in levels for _ in range(blocks + 1)],
-        "transformer_depth_middle": 1, "num_classes": "sequential", "adm_in_channels": config.adm_in_channels,
-        "use_spatial_transformer": True, "use_linear_in_transformer": True, "legacy": False, "use_checkpoint": False,
-        "extra_ff_mix_layer": True, "use_spatial_context": True, "merge_strategy": "learned_with_images",
-        "merge_factor": 0.0, "video_kernel_size": [3, 1, 1], "use_temporal_resblock": True,
-        "use_temporal_attention": True, "disable_temporal_crossattention": False,
-    }  # fmt: skip
+        "transformer_depth_middle": 1,
+        "num_classes": "sequential",
+        "adm_in_channels": config.adm_in_channels,
+        "use_spatial_transformer": True,
+        "use_linear_in_transformer": True,
+        "legacy": False,
+        "use_checkpoint": False,
+        "extra_ff_mix_layer": True,
+        "use_spatial_context": True,
+        "merge_strategy": "learned_with_images",
+        "merge_factor": 0.0,
+        "video_kernel_size": [3, 1, 1],
+        "use_temporal_resblock": True,
+        "use_temporal_attention": True,
+        "disable_temporal_crossattention": False,
+    }
 
 
 def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):

@@ -54,6 +54,10 @@ def fast(base) -> SimpleNamespace:
             return y
 
     return SimpleNamespace(
-        Linear=Linear, GroupNorm=GroupNorm, LayerNorm=base.LayerNorm, Conv2d=base.Conv2d, Conv3d=base.Conv3d,
+        Linear=Linear,
+        GroupNorm=GroupNorm,
+        LayerNorm=base.LayerNorm,
+        Conv2d=base.Conv2d,
+        Conv3d=base.Conv3d,
         Embedding=base.Embedding,
-    )  # fmt: skip
+    )

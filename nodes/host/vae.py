@@ -80,9 +80,13 @@ class PureVAE(comfy.sd.VAE):
         """t 4 h w, unscaled -> t H W 3 in [0, 1]; `memory` in bytes bounds the activations, 0 = what is free."""
         z = z[:, :, 0] if z.ndim == 5 else z
         quick = core_decode.plan(
-            self.first_stage_model.config, *z.shape[:1], *z.shape[2:], itemsize=self.vae_dtype.itemsize,
-            memory=memory or core_decode.TIERS[-1], can_offload=self.device.type != "cpu",
-        )  # fmt: skip
+            self.first_stage_model.config,
+            *z.shape[:1],
+            *z.shape[2:],
+            itemsize=self.vae_dtype.itemsize,
+            memory=memory or core_decode.TIERS[-1],
+            can_offload=self.device.type != "cpu",
+        )
         self._load(quick.peak)
         z = z.to(self.device, self.vae_dtype)
         budget = memory or int(self.patcher.get_free_memory(self.device) * FREE_SHARE)

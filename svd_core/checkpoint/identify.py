@@ -29,21 +29,30 @@ _CHOOSE = "choose an SVD or SV3D checkpoint"
 # What others call their tensors; the first match speaks, from None on where SVD's are absent.
 _FOREIGN = (
     (r"time_mix_blocks\.", f"an SV4D model, which is another network; {_CHOOSE}"),
-    (r"[._]lora[._]|[._]lora_|^lora_|\.hada_w1|\.lokr_w1", "a LoRA; load it with a LoRA loader behind an SVD model"),
+    (
+        r"[._]lora[._]|[._]lora_|^lora_|\.hada_w1|\.lokr_w1",
+        "a LoRA; load it with a LoRA loader behind an SVD model",
+    ),
     (r"^control_model\.|(^|\.)controlnet_|input_hint_block\.", f"a ControlNet; {_CHOOSE}"),
-    (r"\.(scale_weight|weight_scale|comfy_quant|absmax|quant_map)$|(^|\.)scaled_fp8$",
-     "quantised with separate scales; use an fp32, fp16, bf16 or plain fp8 version"),
+    (
+        r"\.(scale_weight|weight_scale|comfy_quant|absmax|quant_map)$|(^|\.)scaled_fp8$",
+        "quantised with separate scales; use an fp32, fp16, bf16 or plain fp8 version",
+    ),
     None,
     (r"^conditioner\.embedders\.1\.model\.", f"an SDXL checkpoint; {_CHOOSE}"),
     (r"^conditioner\.embedders\.0\.model\.", f"an SDXL refiner checkpoint; {_CHOOSE}"),
     (r"^cond_stage_model\.model\.", f"a Stable Diffusion 2 checkpoint; {_CHOOSE}"),
     (r"^cond_stage_model\.", f"a Stable Diffusion 1 checkpoint; {_CHOOSE}"),
     (r"motion_modules\.", f"an AnimateDiff motion module; {_CHOOSE}"),
-    (r"^(model\.diffusion_model\.|unet\.)?(input_blocks|down_blocks)\.",
-     f"an image U-Net, without SVD's layers over time; {_CHOOSE}"),
-    (r"(double|joint|single_transformer)_blocks\.|^(model\.diffusion_model\.)?(transformer_)?blocks\.\d",
-     f"a diffusion transformer; {_CHOOSE}"),
-)  # fmt: skip
+    (
+        r"^(model\.diffusion_model\.|unet\.)?(input_blocks|down_blocks)\.",
+        f"an image U-Net, without SVD's layers over time; {_CHOOSE}",
+    ),
+    (
+        r"(double|joint|single_transformer)_blocks\.|^(model\.diffusion_model\.)?(transformer_)?blocks\.\d",
+        f"a diffusion transformer; {_CHOOSE}",
+    ),
+)
 
 
 @dataclass

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..models import ops as core_ops
 from ..models.image_encoder import CLIPConfig, CLIPVision
 from ..models.unet import UNetConfig, VideoUNet
 from ..models.vae import VAE, VAEConfig
@@ -30,7 +27,6 @@ NETWORKS: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module]]] = {
     "clip": (clip_config, CLIPVision),
 }
 Source = str | os.PathLike[str]
-Device = str | torch.device
 Tensors = dict[str, Tensor]
 Given = Mapping[str, Tensor] | Callable[[str], Mapping[str, Tensor]] | None
 
@@ -68,17 +64,6 @@ class Checkpoint:
         if self.clip_config:
             hints = replace(hints, clip={"heads": self.clip_config.heads})
         return hints_json(hints)
-
-
-@dataclass
-class SVD:
-    """Networks ready to run."""
-
-    unet: VideoUNet
-    vae: VAE
-    clip: CLIPVision
-    preset: Preset
-    report: Report
 
 
 def read(path: Source, *, tensors: Given = None) -> Checkpoint:
@@ -141,9 +126,14 @@ def _assemble(
 
 
 def _checkpoint(
-    kind: str, networks: dict[str, Tensors], sizes: dict[str, Any], preset: Preset, metadata: dict[str, str],
-    report: Report, hints: Hints,
-) -> Checkpoint:  # fmt: skip
+    kind: str,
+    networks: dict[str, Tensors],
+    sizes: dict[str, Any],
+    preset: Preset,
+    metadata: dict[str, str],
+    report: Report,
+    hints: Hints,
+) -> Checkpoint:
     checkpoint = Checkpoint(
         kind=kind,
         unet=networks.get("unet"),
@@ -213,34 +203,3 @@ def require_whole(checkpoint: Checkpoint) -> None:
         raise ValueError(
             f"{found}. Choose a whole SVD checkpoint, or load U-Net, VAE and CLIP from separate files"
         )
-
-
-def _common_format(tensors: Tensors) -> torch.dtype:
-    sizes: Counter[torch.dtype] = Counter()
-    for tensor in tensors.values():
-        sizes[tensor.dtype] += tensor.numel() if tensor.element_size() > 1 else 0
-    return sizes.most_common(1)[0][0]
-
-
-def load(
-    source: Source | Checkpoint,
-    *,
-    dtype: torch.dtype | None = None,
-    device: Device = "cpu",
-    ops: Any = core_ops,
-) -> SVD:
-    """Networks from a file, a folder or what `read` gave: built without memory, then given its tensors.
-
-    Without a dtype they stay as stored; where one network mixes formats, its largest of 16 bits or more serves all.
-    """
-    checkpoint = source if isinstance(source, Checkpoint) else read(source)
-    require_whole(checkpoint)
-    networks: dict[str, Any] = {}
-    for name, (_, build) in NETWORKS.items():
-        network = without_values(build, getattr(checkpoint, f"{name}_config"), ops=ops)
-        tensors = getattr(checkpoint, name)
-        common = dtype or _common_format(tensors)
-        placed = {key: tensor.to(device=device, dtype=common) for key, tensor in tensors.items()}
-        network.load_state_dict(placed, strict=True, assign=True)
-        networks[name] = network.eval().requires_grad_(False)
-    return SVD(**networks, preset=checkpoint.preset, report=checkpoint.report)

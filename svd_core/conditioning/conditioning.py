@@ -55,9 +55,15 @@ def augment(image: Tensor, augmentation_level: float, generator: torch.Generator
 
 @torch.no_grad()
 def encode(
-    clip: CLIPVision, vae: VAE, image: Tensor, *,
-    fps: float, motion_bucket_id: float, augmentation_level: float, generator: torch.Generator,
-) -> Conditioning:  # fmt: skip
+    clip: CLIPVision,
+    vae: VAE,
+    image: Tensor,
+    *,
+    fps: float,
+    motion_bucket_id: float,
+    augmentation_level: float,
+    generator: torch.Generator,
+) -> Conditioning:
     """Condition a clip on its first frame, as sgm's sampling script does.
 
     image b 3 H W in [-1, 1], H and W multiples of 64. CLIP sees the clean frame, the VAE the augmented one; the model

@@ -76,9 +76,17 @@ class VideoUNet(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, c_noise: Tensor, context: Tensor, y: Tensor, *, t: int,
-        time_context: Tensor | None = None, image_only: bool = False, hooks: Hooks = NO_HOOKS,
-    ) -> Tensor:  # fmt: skip
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        context: Tensor,
+        y: Tensor,
+        *,
+        t: int,
+        time_context: Tensor | None = None,
+        image_only: bool = False,
+        hooks: Hooks = NO_HOOKS,
+    ) -> Tensor:
         """Predict v of b clips of t frames, rows ordered video by video.
 
         x (b t) 8 h w (c_in-scaled noisy latent, then the condition latent as it is), c_noise (b t), context (b t) l e,

@@ -169,9 +169,14 @@ class VAE(nn.Module):
                 **factory,
             )
         self.first_stage_model = Autoencoder(
-            config, encoder=config.native_encoder, quant_conv=config.quant_conv, post_quant_conv=config.post_quant_conv,
-            decoder=True, ops=ops, **factory,
-        )  # fmt: skip
+            config,
+            encoder=config.native_encoder,
+            quant_conv=config.quant_conv,
+            post_quant_conv=config.post_quant_conv,
+            decoder=True,
+            ops=ops,
+            **factory,
+        )
 
     def encoder_for(self, *, native: bool) -> Autoencoder:
         """The reference encoder (the condition embedder's) or ComfyUI's choice; the one that exists if only one does."""

@@ -67,9 +67,17 @@ def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
 
 
 def euler(
-    denoise, x: Tensor, sigmas: Tensor, *, S_churn: float = 0.0, S_tmin: float = 0.0, S_tmax: float = math.inf,
-    S_noise: float = 1.0, generator: torch.Generator | None = None, on_step: OnStep | None = None,
-) -> Tensor:  # fmt: skip
+    denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    S_churn: float = 0.0,
+    S_tmin: float = 0.0,
+    S_tmax: float = math.inf,
+    S_noise: float = 1.0,
+    generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
     """EDM Algorithm 2 without the second-order correction; S_churn > 0 adds noise before each step."""
     n = len(sigmas) - 1
     for i in range(n):
@@ -81,9 +89,17 @@ def euler(
 
 
 def heun(
-    denoise, x: Tensor, sigmas: Tensor, *, S_churn: float = 0.0, S_tmin: float = 0.0, S_tmax: float = math.inf,
-    S_noise: float = 1.0, generator: torch.Generator | None = None, on_step: OnStep | None = None,
-) -> Tensor:  # fmt: skip
+    denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    S_churn: float = 0.0,
+    S_tmin: float = 0.0,
+    S_tmax: float = math.inf,
+    S_noise: float = 1.0,
+    generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
     """EDM Algorithm 2: second order, two network calls a step but for the last."""
     n = len(sigmas) - 1
     for i in range(n):
@@ -115,9 +131,15 @@ def dpmpp_2m(denoise, x: Tensor, sigmas: Tensor, *, on_step: OnStep | None = Non
 
 
 def euler_ancestral(
-    denoise, x: Tensor, sigmas: Tensor, *, eta: float = 1.0, S_noise: float = 1.0,
-    generator: torch.Generator, on_step: OnStep | None = None,
-) -> Tensor:  # fmt: skip
+    denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    eta: float = 1.0,
+    S_noise: float = 1.0,
+    generator: torch.Generator,
+    on_step: OnStep | None = None,
+) -> Tensor:
     """Euler to sigma_down, then fresh noise back up to the next level; eta 0 is `euler`."""
     n = len(sigmas) - 1
     for i in range(n):

@@ -213,9 +213,14 @@ class DiffusionLoss:
         token = model.clip(preprocess(batch.picture, model.clip.config.image_size)) * keep_token[:, None]
         concat = (batch.concat * keep_latent.view(-1, 1, 1, 1)).repeat_interleave(t, dim=0)
         F_x = model.unet(
-            torch.cat([c_in * x, concat], dim=1), c_noise.flatten(), token.repeat_interleave(t, dim=0)[:, None],
-            batch.vector.repeat_interleave(t, dim=0), t=t, image_only=t == 1, hooks=FloatAttention(),
-        )  # fmt: skip
+            torch.cat([c_in * x, concat], dim=1),
+            c_noise.flatten(),
+            token.repeat_interleave(t, dim=0)[:, None],
+            batch.vector.repeat_interleave(t, dim=0),
+            t=t,
+            image_only=t == 1,
+            hooks=FloatAttention(),
+        )
         target = (batch.z - c_skip * x) / c_out
         loss = (F_x.float() - target).square().mean()
         return loss, {}

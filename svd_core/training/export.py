@@ -51,9 +51,12 @@ def write(
 ) -> None:
     """Save the file whole or not at all."""
     hints = Hints(
-        head_dim=unet.config.head_dim, unet_norm_groups=unet.config.norm_groups, vae_norm_groups=vae.config.norm_groups,
+        head_dim=unet.config.head_dim,
+        unet_norm_groups=unet.config.norm_groups,
+        vae_norm_groups=vae.config.norm_groups,
         clip={"heads": clip.config.heads, "patch": clip.config.patch, "image_size": clip.config.image_size},
-        preset=preset, latent_rgb_factors=factors,
-    )  # fmt: skip
+        preset=preset,
+        latent_rgb_factors=factors,
+    )
     tensors, metadata = single_file(unet, vae, clip), {METADATA: hints_json(hints), "format": "pt"}
     replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..checkpoint.read import SVD
+from ..checkpoint.load import SVD
 from ..conditioning import conditioning
 from ..models.vae import SCALE
 from ..sampling import guidance

@@ -24,7 +24,15 @@ def orthogonalise(matrices: Tensor, *, steps: int = 5) -> Tensor:
 class Optimizer:
     """One learning rate for both: Muon's update is scaled to AdamW's root mean square, 0.2 (Liu et al. 2025)."""
 
-    def __init__(self, parameters: dict[str, nn.Parameter], *, muon: bool, gentle: tuple[str, ...] = (), betas=(0.9, 0.99), weight_decay=0.01):  # fmt: skip
+    def __init__(
+        self,
+        parameters: dict[str, nn.Parameter],
+        *,
+        muon: bool,
+        gentle: tuple[str, ...] = (),
+        betas=(0.9, 0.99),
+        weight_decay=0.01,
+    ):
         self.parameters, self.betas, self.weight_decay = parameters, betas, weight_decay
         self.hidden = {
             n

@@ -11,17 +11,33 @@ from PIL import Image
 
 FOLDERS = {"skimage": "data", "sklearn": "datasets/images"}
 TRAINING = (
-    "brick.png", "china.jpg", "clock_motion.png", "grass.png", "gravel.png", "hubble_deep_field.jpg", "ihc.png",
-    "motorcycle_left.png", "motorcycle_right.png", "page.png", "retina.jpg",
-)  # fmt: skip
+    "brick.png",
+    "china.jpg",
+    "clock_motion.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "motorcycle_right.png",
+    "page.png",
+    "retina.jpg",
+)
 WEIGHT = {
     "china.jpg": 5,
     "motorcycle_left.png": 4,
     "motorcycle_right.png": 3,
 }  # the everyday scenes among them
 JUDGING = (
-    "astronaut.png", "camera.png", "chelsea.png", "coffee.png", "coins.png", "flower.jpg", "moon.png", "rocket.jpg",
-)  # fmt: skip
+    "astronaut.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "flower.jpg",
+    "moon.png",
+    "rocket.jpg",
+)
 
 
 def find(name: str) -> Path:

@@ -20,14 +20,36 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.dont_write_bytecode = True  # Python's own files beside each source are not the pack's doing
 FORBIDDEN = (
-    "socket.connect", "socket.bind", "socket.sendto", "socket.sendmsg", "socket.getaddrinfo", "socket.gethostbyname",
-    "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty",
-    "pickle.find_class", "urllib.Request",
-)  # fmt: skip
+    "socket.connect",
+    "socket.bind",
+    "socket.sendto",
+    "socket.sendmsg",
+    "socket.getaddrinfo",
+    "socket.gethostbyname",
+    "subprocess.Popen",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.spawn",
+    "os.fork",
+    "os.forkpty",
+    "pickle.find_class",
+    "urllib.Request",
+)
 CHANGES_FILES = (
-    "os.remove", "os.rename", "os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.utime",
-    "shutil.rmtree", "shutil.move", "shutil.copyfile",
-)  # fmt: skip
+    "os.remove",
+    "os.rename",
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.utime",
+    "shutil.rmtree",
+    "shutil.move",
+    "shutil.copyfile",
+)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -84,8 +106,18 @@ def is_inside(module, path):
 
 
 def is_code(value):
-    return isinstance(value, (type, types.FunctionType, types.MethodType, types.BuiltinFunctionType,
-                              classmethod, staticmethod, property))  # fmt: skip
+    return isinstance(
+        value,
+        (
+            type,
+            types.FunctionType,
+            types.MethodType,
+            types.BuiltinFunctionType,
+            classmethod,
+            staticmethod,
+            property,
+        ),
+    )
 
 
 def differences(before, after):
@@ -101,12 +133,20 @@ def settings():
         "torch random state": torch.get_rng_state().tolist(),
         "numpy random state": str(numpy.random.get_state()),
         "python random state": str(random.getstate()),
-        "torch settings": [str(torch.get_default_dtype()), torch.get_num_threads(), torch.is_grad_enabled(),
-                           torch.are_deterministic_algorithms_enabled(), torch.get_float32_matmul_precision(),
-                           torch.backends.mkldnn.enabled, torch.backends.cudnn.benchmark],
-        "environment": dict(os.environ), "folder": os.getcwd(), "sys.path": list(sys.path),
+        "torch settings": [
+            str(torch.get_default_dtype()),
+            torch.get_num_threads(),
+            torch.is_grad_enabled(),
+            torch.are_deterministic_algorithms_enabled(),
+            torch.get_float32_matmul_precision(),
+            torch.backends.mkldnn.enabled,
+            torch.backends.cudnn.benchmark,
+        ],
+        "environment": dict(os.environ),
+        "folder": os.getcwd(),
+        "sys.path": list(sys.path),
         "log filters": [str(item) for item in logging.getLogger().filters],
-    }  # fmt: skip
+    }
 
 
 def run(execution, prompt):

@@ -5,8 +5,17 @@ import math
 import torch
 from hypothesis import strategies as st
 
-DTYPES = [torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.uint8, torch.int64,
-          torch.bool, torch.complex64]  # fmt: skip
+DTYPES = [
+    torch.float32,
+    torch.float16,
+    torch.bfloat16,
+    torch.float64,
+    torch.float8_e4m3fn,
+    torch.uint8,
+    torch.int64,
+    torch.bool,
+    torch.complex64,
+]
 FILLS = {
     "usual": (0, 1),
     "black": (0, 0),
@@ -92,10 +101,15 @@ def conditioning():
 def by_socket(trio):
     model, clip_vision, vae = map(st.just, trio)
     return {
-        "IMAGE": tensors(image_shapes()), "LATENT": st.fixed_dictionaries({"samples": tensors(latent_shapes())}),
-        "MODEL": model, "CLIP_VISION": clip_vision, "VAE": vae, "CONDITIONING": conditioning(),
-        "INTERP_MODEL": st.none(), "BOOLEAN": st.booleans(),
-    }  # fmt: skip
+        "IMAGE": tensors(image_shapes()),
+        "LATENT": st.fixed_dictionaries({"samples": tensors(latent_shapes())}),
+        "MODEL": model,
+        "CLIP_VISION": clip_vision,
+        "VAE": vae,
+        "CONDITIONING": conditioning(),
+        "INTERP_MODEL": st.none(),
+        "BOOLEAN": st.booleans(),
+    }
 
 
 def widget(entry):
@@ -113,10 +127,22 @@ def widget(entry):
     return mostly(st.floats(entry.min, top), st.sampled_from([math.nan, math.inf, entry.min, entry.max]))
 
 
-FILES = mostly(st.sampled_from(["tiny.safetensors"]), st.sampled_from([
-    "gone.safetensors", "../../x", "", "a\0b", "x" * 5000, "diffusers/..", "diffusers/", "checkpoints/",
-    "diffusers/none",
-]))  # fmt: skip
+FILES = mostly(
+    st.sampled_from(["tiny.safetensors"]),
+    st.sampled_from(
+        [
+            "gone.safetensors",
+            "../../x",
+            "",
+            "a\0b",
+            "x" * 5000,
+            "diffusers/..",
+            "diffusers/",
+            "checkpoints/",
+            "diffusers/none",
+        ]
+    ),
+)
 PARTS = FILES.map(lambda name: f"checkpoints/{name}")
 SIZES = mostly(st.sampled_from([0, 16, 24, 64]), st.integers(0, 64))
 RATES = mostly(
@@ -127,9 +153,14 @@ TABLE = {
     "PureSVDLoadParts": {"unet_name": PARTS, "vae_name": PARTS, "clip_name": PARTS},
     "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
     "PureSVDInterpolate": {"source_fps": RATES},
-    "PureSVDSigmas": {}, "PureSVDGuider": {}, "PureSVDSample": {}, "PureSVDDecode": {},
-    "PureSVDManifest": {}, "PureSVDDeflicker": {}, "PureSVDColorLock": {},
-}  # fmt: skip
+    "PureSVDSigmas": {},
+    "PureSVDGuider": {},
+    "PureSVDSample": {},
+    "PureSVDDecode": {},
+    "PureSVDManifest": {},
+    "PureSVDDeflicker": {},
+    "PureSVDColorLock": {},
+}
 
 
 def inputs(schema, trio):

@@ -34,9 +34,17 @@ def video(host, name):
     )
     guidance = {"min_cfg": 1.0, "max_cfg": 2.0, "curve": "linear"}
     (made,) = host.run(
-        "PureSVDSample", model=model, positive=positive[0], negative=negative[0], latent=latent[0], seed=0, steps=1,
-        schedule="karras", sampler="euler", **guidance,
-    )  # fmt: skip
+        "PureSVDSample",
+        model=model,
+        positive=positive[0],
+        negative=negative[0],
+        latent=latent[0],
+        seed=0,
+        steps=1,
+        schedule="karras",
+        sampler="euler",
+        **guidance,
+    )
     return host.run("PureSVDDecode", vae=vae, samples=made, memory=0.0)[0]
 
 

@@ -65,10 +65,19 @@ def test_what_is_forbidden_would_have_been_seen(report):
 
 
 BANNED = {
-    "pickle", "shelve", "marshal", "subprocess", "multiprocessing", "socket", "ssl", "http", "urllib",
-    "requests", "another library",
+    "pickle",
+    "shelve",
+    "marshal",
+    "subprocess",
+    "multiprocessing",
+    "socket",
+    "ssl",
+    "http",
+    "urllib",
+    "requests",
+    "another library",
     "training",  # a command of its own, with worker processes; the nodes do without it
-}  # fmt: skip
+}
 
 
 def named(path):

@@ -88,11 +88,22 @@ def native_clip(clip_vision, tmp_path_factory):
 
     config = clip_vision.model.config
     path = tmp_path_factory.mktemp("clip") / "config.json"  # older hosts take no dictionary
-    path.write_text(json.dumps({
-        "hidden_size": config.width, "num_hidden_layers": config.layers, "num_attention_heads": config.heads,
-        "intermediate_size": config.mlp, "patch_size": config.patch, "image_size": config.image_size,
-        "projection_dim": config.projection, "hidden_act": "gelu", "num_channels": 3, "model_type": "clip_vision_model",
-    }))  # fmt: skip
+    path.write_text(
+        json.dumps(
+            {
+                "hidden_size": config.width,
+                "num_hidden_layers": config.layers,
+                "num_attention_heads": config.heads,
+                "intermediate_size": config.mlp,
+                "patch_size": config.patch,
+                "image_size": config.image_size,
+                "projection_dim": config.projection,
+                "hidden_act": "gelu",
+                "num_channels": 3,
+                "model_type": "clip_vision_model",
+            }
+        )
+    )
     tower = comfy.clip_vision.ClipVisionModel(str(path))
     missing, unexpected = tower.load_sd(clip_vision.get_sd())
     assert not missing
@@ -107,9 +118,17 @@ def native_vae(vae):
 
     config = vae.first_stage_model.config
     encoder = {
-        "double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": config.ch,
-        "ch_mult": list(config.ch_mult), "num_res_blocks": config.num_res_blocks, "attn_resolutions": [], "dropout": 0.0,
-    }  # fmt: skip
+        "double_z": True,
+        "z_channels": 4,
+        "resolution": 256,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": config.ch,
+        "ch_mult": list(config.ch_mult),
+        "num_res_blocks": config.num_res_blocks,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
     decoder = {**encoder, "video_kernel_size": [3, 1, 1], "alpha": 0.0}
     made = comfy.sd.VAE(sd={})
     made.first_stage_model = AutoencodingEngine(
@@ -144,9 +163,16 @@ def describe(host):
 
     def run(trio, image, **changes):
         given = {
-            "width": 64, "height": 64, "frames": 4, "motion_bucket_id": 127, "fps": 7, "augmentation_level": 0.02,
-            "seed": 1, "fit": "crop", "compatibility": "reference",
-        }  # fmt: skip
+            "width": 64,
+            "height": 64,
+            "frames": 4,
+            "motion_bucket_id": 127,
+            "fps": 7,
+            "augmentation_level": 0.02,
+            "seed": 1,
+            "fit": "crop",
+            "compatibility": "reference",
+        }
         return host.run(
             "PureSVDImageToVideo",
             clip_vision=trio.clip_vision,
@@ -165,13 +191,22 @@ def video(host, describe):
     def run(trio, image, model=None, conditioning=None, **changes):
         positive, negative, latent = conditioning or [item[0] for item in describe(trio, image)]
         given = {
-            "seed": 3, "steps": 3, "min_cfg": 1.0, "max_cfg": 2.5, "curve": "linear", "schedule": "karras",
+            "seed": 3,
+            "steps": 3,
+            "min_cfg": 1.0,
+            "max_cfg": 2.5,
+            "curve": "linear",
+            "schedule": "karras",
             "sampler": "euler",
-        }  # fmt: skip
+        }
         (out,) = host.run(
-            "PureSVDSample", model=model or trio.model, positive=positive, negative=negative, latent=latent,
+            "PureSVDSample",
+            model=model or trio.model,
+            positive=positive,
+            negative=negative,
+            latent=latent,
             **{**given, **changes},
-        )  # fmt: skip
+        )
         return out["samples"]
 
     return run

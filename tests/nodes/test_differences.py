@@ -9,9 +9,14 @@ SIZE = dict(width=64, height=64, motion_bucket_id=127, fps=7)
 
 def native_condition(host, native, photo, level, frames=4):
     return host.run(
-        "SVD_img2vid_Conditioning", clip_vision=native.clip_vision, init_image=photo, vae=native.vae,
-        video_frames=frames, augmentation_level=level, **SIZE,
-    )  # fmt: skip
+        "SVD_img2vid_Conditioning",
+        clip_vision=native.clip_vision,
+        init_image=photo,
+        vae=native.vae,
+        video_frames=frames,
+        augmentation_level=level,
+        **SIZE,
+    )
 
 
 def encoded(conditioning):

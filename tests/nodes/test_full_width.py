@@ -18,11 +18,13 @@ ROOT = Path(__file__).resolve().parents[2]
 def checkpoint(host, make):
     unet, vae, clip = (host.pack(f"svd_core.{name}") for name in ("unet", "vae", "clip"))
     name = make(
-        "full.safetensors", dtype=torch.float16, preset=None,
+        "full.safetensors",
+        dtype=torch.float16,
+        preset=None,
         unet=unet.UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768),
         vae=vae.VAEConfig(128, (1, 2, 4, 4), 2, 4, True, True, True, False, False),
         clip=clip.CLIPConfig(width=1280, layers=32, mlp=5120, patch=14, projection=1024),
-    )  # fmt: skip
+    )
     yield name
     (host.base / "models" / "checkpoints" / name).unlink()
 
@@ -34,9 +36,18 @@ def native_video(host, checkpoint, photo):
     )
     (model,) = host.run("VideoLinearCFGGuidance", model=model, min_cfg=1.0)
     (samples,) = host.run(
-        "KSampler", model=model, positive=positive, negative=negative, latent_image=latent, seed=3, steps=2, cfg=2.5,
-        sampler_name="euler", scheduler="karras", denoise=1.0,
-    )  # fmt: skip
+        "KSampler",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        seed=3,
+        steps=2,
+        cfg=2.5,
+        sampler_name="euler",
+        scheduler="karras",
+        denoise=1.0,
+    )
     return samples["samples"], host.run("VAEDecode", vae=vae, samples=samples)[0]
 
 
@@ -46,9 +57,19 @@ def our_video(host, checkpoint, photo):
     described = host.run("PureSVDImageToVideo", clip_vision=clip_vision, vae=vae, **given)
     positive, negative, latent = (items[0] for items in described)
     (samples,) = host.run(
-        "PureSVDSample", model=model, positive=positive, negative=negative, latent=latent, seed=3, steps=2, min_cfg=1.0,
-        max_cfg=2.5, curve="linear", schedule="karras", sampler="euler",
-    )  # fmt: skip
+        "PureSVDSample",
+        model=model,
+        positive=positive,
+        negative=negative,
+        latent=latent,
+        seed=3,
+        steps=2,
+        min_cfg=1.0,
+        max_cfg=2.5,
+        curve="linear",
+        schedule="karras",
+        sampler="euler",
+    )
     return samples["samples"], host.run("PureSVDDecode", vae=vae, samples=samples, memory=0.0)[0]
 
 

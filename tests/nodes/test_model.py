@@ -164,13 +164,28 @@ def test_orbit_model_in_video_conditioning_gets_a_sentence(load, ours, photo, vi
 def test_orbit_model_runs_in_the_hosts_own_graph(host, load, photo, kind):
     orbit = load(f"{kind}.safetensors", kind=kind)
     positive, negative, latent = host.run(
-        "SV3D_Conditioning", clip_vision=orbit.clip_vision, init_image=photo, vae=orbit.vae, width=64, height=64,
-        video_frames=3, elevation=10.0,
-    )  # fmt: skip
+        "SV3D_Conditioning",
+        clip_vision=orbit.clip_vision,
+        init_image=photo,
+        vae=orbit.vae,
+        width=64,
+        height=64,
+        video_frames=3,
+        elevation=10.0,
+    )
     (out,) = host.run(
-        "KSampler", model=orbit.model, positive=positive, negative=negative, latent_image=latent, seed=0, steps=2, cfg=2.5,
-        sampler_name="euler", scheduler="karras", denoise=1.0,
-    )  # fmt: skip
+        "KSampler",
+        model=orbit.model,
+        positive=positive,
+        negative=negative,
+        latent_image=latent,
+        seed=0,
+        steps=2,
+        cfg=2.5,
+        sampler_name="euler",
+        scheduler="karras",
+        denoise=1.0,
+    )
     assert out["samples"].isfinite().all()
     with pytest.raises(ValueError, match="orbit"):
         load("tiny.safetensors").model.model.extra_conds(azimuth=[0.0], noise=out["samples"], device="cpu")

@@ -17,9 +17,18 @@ def sampled(host, conditioning):
 
     def run(model, positive=None, negative=None):
         (out,) = host.run(
-            "KSampler", model=model, positive=positive or conditioning[0], negative=negative or conditioning[1],
-            latent_image=conditioning[2], seed=3, steps=2, cfg=2.0, sampler_name="euler", scheduler="karras", denoise=1.0,
-        )  # fmt: skip
+            "KSampler",
+            model=model,
+            positive=positive or conditioning[0],
+            negative=negative or conditioning[1],
+            latent_image=conditioning[2],
+            seed=3,
+            steps=2,
+            cfg=2.0,
+            sampler_name="euler",
+            scheduler="karras",
+            denoise=1.0,
+        )
         return out["samples"]
 
     return run
@@ -62,9 +71,13 @@ def test_lora_patches_every_layer_it_names(host, ours, native, sampled, lora, er
 def test_lora_as_a_hook_acts_on_its_conditioning(host, ours, native, sampled, conditioning, lora, error):
     (hooks,) = host.run("CreateHookLora", lora_name=lora[0], strength_model=0.7, strength_clip=0.0)
     positive, negative = host.run(
-        "PairConditioningSetProperties", positive_NEW=conditioning[0], negative_NEW=conditioning[1], strength=1.0,
-        set_cond_area="default", hooks=hooks,
-    )  # fmt: skip
+        "PairConditioningSetProperties",
+        positive_NEW=conditioning[0],
+        negative_NEW=conditioning[1],
+        strength=1.0,
+        set_cond_area="default",
+        hooks=hooks,
+    )
     patched = sampled(ours.model, positive, negative)
     assert error(patched, sampled(native.model, positive, negative)) < 1e-4
     assert error(patched, sampled(ours.model)) > 1e-2
@@ -122,9 +135,11 @@ def test_saved_checkpoint_loads_again_with_the_same_result(host, load, photo, de
 def test_saved_names_are_those_a_native_loader_looks_for(host, load):
     names = load_file(saved(host, load("tiny.safetensors"), "names")).keys()
     prefixes = (
-        "model.diffusion_model.", "first_stage_model.encoder.", "first_stage_model.decoder.",
+        "model.diffusion_model.",
+        "first_stage_model.encoder.",
+        "first_stage_model.decoder.",
         "conditioner.embedders.0.open_clip.model.visual.vision_model.",
-    )  # fmt: skip
+    )
     for prefix in prefixes:
         assert any(name.startswith(prefix) for name in names), prefix
     assert {"edm_vpred.sigma_max", "puresvd"} <= set(names)

@@ -21,8 +21,11 @@ from PIL import ImageOps  # noqa: E402
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows" / "api"
 OLDER = [Path(path) for path in os.environ.get("PURESVD_OLDER_HOSTS", "").split(os.pathsep) if path]
-SAMPLERS = {"PureSVDSample": "image_to_video", "KSampler": "image_to_video_native_sampler",
-            "SamplerCustomAdvanced": "image_to_video_custom_sampler"}  # fmt: skip
+SAMPLERS = {
+    "PureSVDSample": "image_to_video",
+    "KSampler": "image_to_video_native_sampler",
+    "SamplerCustomAdvanced": "image_to_video_custom_sampler",
+}
 STEPS, FRAMES, WIDTH, HEIGHT = 3, 7, 192, 128
 SHEET = (2, 4)  # columns and rows in which seven frames of 24 x 16 latents are largest within a square
 LARGEST = 512  # the host's --preview-size
@@ -31,11 +34,20 @@ LARGEST = 512  # the host's --preview-size
 def sampling(photo, sampler, output=0):
     """A bundled prompt on the tiny checkpoint up to its sampler, whose latents are saved as a file."""
     prompt = json.loads((WORKFLOWS / f"{SAMPLERS[sampler]}.json").read_text(encoding="utf-8"))
-    wanted = {"image": photo, "ckpt_name": "tiny.safetensors", "steps": STEPS, "frames": FRAMES, "width": WIDTH,
-              "height": HEIGHT}  # fmt: skip
+    wanted = {
+        "image": photo,
+        "ckpt_name": "tiny.safetensors",
+        "steps": STEPS,
+        "frames": FRAMES,
+        "width": WIDTH,
+        "height": HEIGHT,
+    }
     for node in prompt.values():
-        node["inputs"] |= {name: value for name, value in wanted.items() if name in node["inputs"]
-                           and not isinstance(node["inputs"][name], list)}  # fmt: skip
+        node["inputs"] |= {
+            name: value
+            for name, value in wanted.items()
+            if name in node["inputs"] and not isinstance(node["inputs"][name], list)
+        }
     (key,) = (key for key, node in prompt.items() if node["class_type"] == sampler)
     keep, open_ends = {}, [key]
     while open_ends:
@@ -138,9 +150,16 @@ def test_older_hosts_show_every_frame_too(path, start_server, factors):
 
 @pytest.mark.parametrize(
     ("t", "h", "w", "expected"),
-    [(1, 8, 8, (1, 1)), (2, 72, 128, (1, 2)), (2, 128, 72, (2, 1)), (14, 32, 32, (4, 4)),
-     (14, 72, 128, (3, 5)), (25, 72, 128, (4, 7)), (21, 72, 72, (5, 5))],
-)  # fmt: skip
+    [
+        (1, 8, 8, (1, 1)),
+        (2, 72, 128, (1, 2)),
+        (2, 128, 72, (2, 1)),
+        (14, 32, 32, (4, 4)),
+        (14, 72, 128, (3, 5)),
+        (25, 72, 128, (4, 7)),
+        (21, 72, 72, (5, 5)),
+    ],
+)
 def test_frames_are_as_large_as_a_square_allows(host, t, h, w, expected):
     assert host.pack("nodes.host.preview").grid(t, h, w) == expected
 
@@ -168,8 +187,12 @@ def test_preview_costs_less_than_a_fiftieth_of_a_step(host):
     args.preview_method = method
     network = model.model.diffusion_model
     config, dtype = network.config, network.dtype
-    inputs = (torch.cat([x, x], 1).to(dtype), torch.zeros(14), torch.zeros(14, 1, config.context_dim, dtype=dtype),
-              torch.zeros(14, config.adm_in_channels, dtype=dtype))  # fmt: skip
+    inputs = (
+        torch.cat([x, x], 1).to(dtype),
+        torch.zeros(14),
+        torch.zeros(14, 1, config.context_dim, dtype=dtype),
+        torch.zeros(14, config.adm_in_channels, dtype=dtype),
+    )
 
     def draw():
         _, picture, size = previewer.decode_latent_to_preview_image("JPEG", x)

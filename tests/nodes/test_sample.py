@@ -134,7 +134,7 @@ def test_same_seed_gives_the_same_bytes(ours, photo, conditioning, video, sample
 
 @pytest.mark.parametrize("schedule", ["karras", "ays", "exponential", "consistency"])
 def test_noise_levels_fall_to_zero(host, schedule):
-    levels = host.pack("nodes.sample").noise_levels(schedule, 7)
+    levels = host.pack("nodes.widgets").noise_levels(schedule, 7)
     assert len(levels) == 8
     assert levels[-1] == 0
     assert (levels[1:] < levels[:-1]).all()
@@ -143,7 +143,7 @@ def test_noise_levels_fall_to_zero(host, schedule):
 
 def test_karras_levels_are_the_hosts(host, ours):
     (wanted,) = host.run("BasicScheduler", model=ours.model, scheduler="karras", steps=10, denoise=0.5)
-    found = host.pack("nodes.sample").noise_levels("karras", 10, denoise=0.5)
+    found = host.pack("nodes.widgets").noise_levels("karras", 10, denoise=0.5)
     assert_close(found, wanted, rtol=1e-5, atol=1e-6)
 
 
@@ -161,7 +161,7 @@ def test_karras_levels_are_the_hosts(host, ours):
 )
 def test_absurd_noise_levels_get_one_sentence(host, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
-        host.pack("nodes.sample").noise_levels("karras", 5, **changes)
+        host.pack("nodes.widgets").noise_levels("karras", 5, **changes)
 
 
 @pytest.mark.parametrize("shape", [(4, 16, 8, 8), (1, 4, 3, 8, 8), (0, 4, 8, 8)])

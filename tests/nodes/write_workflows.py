@@ -235,15 +235,30 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
     height = FRAME + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)
     height += SHOWS.get(entry["class_type"], 0)
     return {
-        "id": int(key), "type": entry["class_type"], **title, "pos": [0, 0], "size": [WIDTH, height],
-        "flags": {}, "order": 0, "mode": 0,
+        "id": int(key),
+        "type": entry["class_type"],
+        **title,
+        "pos": [0, 0],
+        "size": [WIDTH, height],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
         "inputs": [
-            {"name": name, "type": kind, "link": None, **({"widget": {"name": name}} if kind in WIDGETS else {})}
+            {
+                "name": name,
+                "type": kind,
+                "link": None,
+                **({"widget": {"name": name}} if kind in WIDGETS else {}),
+            }
             for name, kind in sockets
         ],
-        "outputs": [{"name": n, "type": kind, "links": [], "slot_index": i} for i, (n, kind) in enumerate(zip(names, types))],
-        "properties": properties, "widgets_values": values,
-    }  # fmt: skip
+        "outputs": [
+            {"name": n, "type": kind, "links": [], "slot_index": i}
+            for i, (n, kind) in enumerate(zip(names, types))
+        ],
+        "properties": properties,
+        "widgets_values": values,
+    }
 
 
 def ui_graph(prompt: dict, graph: Graph, classes: dict) -> dict:
@@ -264,9 +279,15 @@ def ui_graph(prompt: dict, graph: Graph, classes: dict) -> dict:
             nodes[origin[0]]["outputs"][origin[1]]["links"].append(link[0])
     notes, groups = place(graph, nodes)
     return {
-        "last_node_id": 100 + len(notes), "last_link_id": len(links), "nodes": [*notes, *nodes.values()], "links": links,
-        "groups": groups, "config": {}, "extra": {}, "version": 0.4,
-    }  # fmt: skip
+        "last_node_id": 100 + len(notes),
+        "last_link_id": len(links),
+        "nodes": [*notes, *nodes.values()],
+        "links": links,
+        "groups": groups,
+        "config": {},
+        "extra": {},
+        "version": 0.4,
+    }
 
 
 def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
@@ -288,10 +309,16 @@ def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
                 )  # one of the editor's two renderers draws nodes higher
                 y += PLAYS.get(nodes[key]["type"], 0)
             bottom = max(bottom, y - TITLE)
-        groups.append({
-            "id": i + 1, "title": group.title, "bounding": [x, 0, w + GAP, bottom],
-            "color": COLOURS[i % len(COLOURS)], "font_size": 24, "flags": {},
-        })  # fmt: skip
+        groups.append(
+            {
+                "id": i + 1,
+                "title": group.title,
+                "bounding": [x, 0, w + GAP, bottom],
+                "color": COLOURS[i % len(COLOURS)],
+                "font_size": 24,
+                "flags": {},
+            }
+        )
         x += w + GAP + GAP // 2
     return notes, groups
 
@@ -303,10 +330,21 @@ def lines(note: str, width: int) -> int:
 
 def text(key: int, note: str, place: tuple[int, int], width: int, height: int) -> dict:
     return {
-        "id": key, "type": "MarkdownNote", "pos": list(place), "size": [width, height], "flags": {}, "order": 0, "mode": 0,
-        "inputs": [], "outputs": [], "properties": {}, "widgets_values": [note], "title": "Note",
-        "color": "#432", "bgcolor": "#653",
-    }  # fmt: skip
+        "id": key,
+        "type": "MarkdownNote",
+        "pos": list(place),
+        "size": [width, height],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [],
+        "outputs": [],
+        "properties": {},
+        "widgets_values": [note],
+        "title": "Note",
+        "color": "#432",
+        "bgcolor": "#653",
+    }
 
 
 def write(classes: dict) -> list[Path]:

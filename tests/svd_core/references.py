@@ -12,9 +12,16 @@ from svd_core.models.vae import VAE, VAEConfig
 
 UNET = UNetConfig(32, (1, 2, 4, 4), 2, (True, True, True, False), 48, 768, head_dim=8)
 TEMPORAL = VAEConfig(
-    ch=32, ch_mult=(1, 2, 4, 4), num_res_blocks=2, z_channels=4, temporal=True, embedder=True, native_encoder=False,
-    quant_conv=False, post_quant_conv=False,
-)  # fmt: skip
+    ch=32,
+    ch_mult=(1, 2, 4, 4),
+    num_res_blocks=2,
+    z_channels=4,
+    temporal=True,
+    embedder=True,
+    native_encoder=False,
+    quant_conv=False,
+    post_quant_conv=False,
+)
 CLIP = CLIPConfig(width=64, layers=3, mlp=128, patch=14, projection=48, image_size=224, heads=4)
 
 
@@ -88,9 +95,15 @@ def transformers_clip(ours):
     c = ours.config
     model = CLIPVisionModelWithProjection(
         CLIPVisionConfig(
-            hidden_size=c.width, intermediate_size=c.mlp, num_hidden_layers=c.layers, num_attention_heads=c.heads,
-            image_size=c.image_size, patch_size=c.patch, projection_dim=c.projection, hidden_act="gelu",
+            hidden_size=c.width,
+            intermediate_size=c.mlp,
+            num_hidden_layers=c.layers,
+            num_attention_heads=c.heads,
+            image_size=c.image_size,
+            patch_size=c.patch,
+            projection_dim=c.projection,
+            hidden_act="gelu",
         )
-    )  # fmt: skip
+    )
     model.load_state_dict(ours.state_dict())
     return model.eval().requires_grad_(False)

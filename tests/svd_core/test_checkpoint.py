@@ -5,8 +5,9 @@ import torch
 
 from svd_core.checkpoint.convert import fold_quant_conv
 from svd_core.checkpoint.header import open_tensors
+from svd_core.checkpoint.load import load
 from svd_core.checkpoint.presets import to_tensor
-from svd_core.checkpoint.read import load, read, read_parts
+from svd_core.checkpoint.read import read, read_parts
 from svd_core.checkpoint.write import write_safetensors
 from tests.make_checkpoint import FIRST, KINDS, UNET, VISUAL, Maker, unet_config, write_checkpoint
 

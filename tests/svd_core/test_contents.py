@@ -9,8 +9,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from svd_core.checkpoint.header import open_tensors
+from svd_core.checkpoint.load import load
 from svd_core.checkpoint.presets import to_tensor
-from svd_core.checkpoint.read import load, read, read_parts
+from svd_core.checkpoint.read import read, read_parts
 from svd_core.checkpoint.write import write_safetensors
 from tests.make_checkpoint import (
     FIRST,
@@ -95,26 +96,61 @@ def zeros(*names):
 
 
 FOREIGN = {
-    "sd15": (zeros(UNET + "input_blocks.0.0.weight", "cond_stage_model.transformer.text_model.x", FIRST + "encoder.conv_in.weight"), "a Stable Diffusion 1 checkpoint"),
-    "sd2": (zeros(UNET + "input_blocks.0.0.weight", "cond_stage_model.model.transformer.x"), "a Stable Diffusion 2 checkpoint"),
-    "sdxl": (zeros(UNET + "input_blocks.0.0.weight", "conditioner.embedders.0.transformer.x", "conditioner.embedders.1.model.x"), "an SDXL checkpoint"),
-    "sdxl_refiner": (zeros(UNET + "input_blocks.0.0.weight", "conditioner.embedders.0.model.x"), "an SDXL refiner"),
+    "sd15": (
+        zeros(
+            UNET + "input_blocks.0.0.weight",
+            "cond_stage_model.transformer.text_model.x",
+            FIRST + "encoder.conv_in.weight",
+        ),
+        "a Stable Diffusion 1 checkpoint",
+    ),
+    "sd2": (
+        zeros(UNET + "input_blocks.0.0.weight", "cond_stage_model.model.transformer.x"),
+        "a Stable Diffusion 2 checkpoint",
+    ),
+    "sdxl": (
+        zeros(
+            UNET + "input_blocks.0.0.weight",
+            "conditioner.embedders.0.transformer.x",
+            "conditioner.embedders.1.model.x",
+        ),
+        "an SDXL checkpoint",
+    ),
+    "sdxl_refiner": (
+        zeros(UNET + "input_blocks.0.0.weight", "conditioner.embedders.0.model.x"),
+        "an SDXL refiner",
+    ),
     "sd15_unet": (zeros("down_blocks.0.resnets.0.conv1.weight", "conv_in.weight"), "an image U-Net"),
     "sd15_unet_single": (zeros("input_blocks.0.0.weight", "out.2.weight"), "an image U-Net"),
     "lora_kohya": (zeros("lora_unet_input_blocks_1_1_time_stack_0_attn1_to_q.lora_down.weight"), "a LoRA"),
-    "lora_peft": (zeros("unet.down_blocks.0.temporal_transformer_blocks.0.attn1.to_q.lora_A.weight"), "a LoRA"),
+    "lora_peft": (
+        zeros("unet.down_blocks.0.temporal_transformer_blocks.0.attn1.to_q.lora_A.weight"),
+        "a LoRA",
+    ),
     "lora_old": (zeros("down_blocks.0.attn1.processor.to_q_lora.down.weight"), "a LoRA"),
     "controlnet": (zeros("control_model.input_blocks.0.0.weight"), "a ControlNet"),
-    "controlnet_svd": (zeros("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.temporal_transformer_blocks.0.x"), "a ControlNet"),
-    "sv4d": (zeros(UNET + "input_blocks.1.0.time_mix_blocks.0.x", UNET + "input_blocks.1.0.time_stack.x"), "an SV4D model"),
-    "motion_module": (zeros("down_blocks.0.motion_modules.0.temporal_transformer.x"), "an AnimateDiff motion module"),
+    "controlnet_svd": (
+        zeros("controlnet_cond_embedding.conv_in.weight", "down_blocks.0.temporal_transformer_blocks.0.x"),
+        "a ControlNet",
+    ),
+    "sv4d": (
+        zeros(UNET + "input_blocks.1.0.time_mix_blocks.0.x", UNET + "input_blocks.1.0.time_stack.x"),
+        "an SV4D model",
+    ),
+    "motion_module": (
+        zeros("down_blocks.0.motion_modules.0.temporal_transformer.x"),
+        "an AnimateDiff motion module",
+    ),
     "flux": (zeros(UNET + "double_blocks.0.img_attn.qkv.weight"), "a diffusion transformer"),
     "wan": (zeros("blocks.0.self_attn.q.weight"), "a diffusion transformer"),
     "clip_text": (zeros("text_model.encoder.layers.0.mlp.fc1.weight"), "a CLIP text encoder"),
-    "scaled_fp8": (zeros(UNET + "input_blocks.1.1.time_stack.0.attn1.to_q.scale_weight"), "quantised with separate scales"),
+    "scaled_fp8": (
+        zeros(UNET + "input_blocks.1.1.time_stack.0.attn1.to_q.scale_weight"),
+        "quantised with separate scales",
+    ),
     "upscaler": (zeros("model.0.weight", "model.1.sub.0.RDB1.conv1.0.weight"), "no SVD checkpoint"),
     "nothing": ({}, "no SVD checkpoint"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("model", FOREIGN)

@@ -13,10 +13,29 @@ from svd_core.models.vae import VAEConfig
 from . import references
 from .references import relative_error
 
-TINY = VAEConfig(ch=16, ch_mult=(1, 2, 2), num_res_blocks=1, z_channels=4, temporal=True, embedder=False,
-                 native_encoder=True, quant_conv=False, post_quant_conv=False, norm_groups=4)  # fmt: skip
-FULL = VAEConfig(ch=128, ch_mult=(1, 2, 4, 4), num_res_blocks=2, z_channels=4, temporal=True, embedder=True,
-                 native_encoder=True, quant_conv=False, post_quant_conv=False)  # fmt: skip
+TINY = VAEConfig(
+    ch=16,
+    ch_mult=(1, 2, 2),
+    num_res_blocks=1,
+    z_channels=4,
+    temporal=True,
+    embedder=False,
+    native_encoder=True,
+    quant_conv=False,
+    post_quant_conv=False,
+    norm_groups=4,
+)
+FULL = VAEConfig(
+    ch=128,
+    ch_mult=(1, 2, 4, 4),
+    num_res_blocks=2,
+    z_channels=4,
+    temporal=True,
+    embedder=True,
+    native_encoder=True,
+    quant_conv=False,
+    post_quant_conv=False,
+)
 
 
 def latents(n, h, w):

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from svd_core.checkpoint.header import open_tensors
-from svd_core.checkpoint.read import load, read
+from svd_core.checkpoint.load import load
+from svd_core.checkpoint.read import read
 from svd_core.checkpoint.write import to_diffusers_folder
 from tests.make_checkpoint import unet_config, vae_config, write_checkpoint
 

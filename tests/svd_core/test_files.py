@@ -47,8 +47,14 @@ BROKEN = {
     "deep": (raw(b'{"a":' * 50_000), "damaged header"),
     "deep_lists": (raw(b'{"a":' + b"[" * 200_000), "damaged header"),
     "bracket_bomb": (raw(b'{"a":[' + b"[]," * 1_500_000 + b"[]]}"), "lists in its header"),
-    "long_number": (raw(b'{"a":{"dtype":"F32","shape":[' + b"9" * 9999 + b'],"data_offsets":[0,8]}}'), "impossible shape"),
-    "twins": (raw(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":1}', bytes(8)), "a appears twice"),
+    "long_number": (
+        raw(b'{"a":{"dtype":"F32","shape":[' + b"9" * 9999 + b'],"data_offsets":[0,8]}}'),
+        "impossible shape",
+    ),
+    "twins": (
+        raw(b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"a":1}', bytes(8)),
+        "a appears twice",
+    ),
     "no_dtype": (raw({"a": {"shape": [2], "data_offsets": [0, 8]}}, bytes(8)), "lacks its dtype"),
     "entry_is_number": (raw({"a": 3}), "lacks its dtype"),
     "unknown_dtype": (raw({"a": entry(dtype="Q4_K")}, bytes(8)), "stores a as Q4_K"),
@@ -71,7 +77,7 @@ BROKEN = {
     "gguf": (b"GGUF" + bytes(60), "GGUF"),
     "gzip": (b"\x1f\x8b\x08" + bytes(60), "gzip"),
     "renamed_pickle": (pickle.dumps({"state_dict": {}}, protocol=2), "is a pickle"),
-}  # fmt: skip
+}
 
 
 @pytest.fixture

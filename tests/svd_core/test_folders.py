@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from svd_core.checkpoint.read import load, read
+from svd_core.checkpoint.load import load
+from svd_core.checkpoint.read import read
 from tests.make_checkpoint import write_checkpoint
 
 
@@ -36,10 +37,19 @@ def test_half_of_the_shards_is_named(folder):
     )
 
 
-@pytest.mark.parametrize("name", [
-    "../vae/x.safetensors", "/etc/x.safetensors", "sub/x.safetensors", "..\\x.safetensors", "C:x.safetensors",
-    "..safetensors", "config.json", "a\0.safetensors",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../vae/x.safetensors",
+        "/etc/x.safetensors",
+        "sub/x.safetensors",
+        "..\\x.safetensors",
+        "C:x.safetensors",
+        "..safetensors",
+        "config.json",
+        "a\0.safetensors",
+    ],
+)
 def test_shard_outside_the_folder_is_refused(name, folder):
     index = folder / "unet" / "diffusion_pytorch_model.safetensors.index.json"
     places = json.loads(index.read_text())["weight_map"]

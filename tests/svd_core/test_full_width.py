@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from svd_core.checkpoint.load import load
 from svd_core.checkpoint.presets import PRESETS
-from svd_core.checkpoint.read import load, read, read_parts
+from svd_core.checkpoint.read import read, read_parts
 
 from .full_width import full_width, meta, rows
 
@@ -33,12 +34,27 @@ def test_full_width_file_fits_the_networks_tensor_by_tensor(kind, total):
 def test_full_width_configurations_are_the_released_ones():
     checkpoint = read("svd.safetensors", tensors=full_width("svd"))
     assert dataclasses.astuple(checkpoint.unet_config) == (
-        320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768, 8, 4, 64, 32,
-    )  # fmt: skip
+        320,
+        (1, 2, 4, 4),
+        2,
+        (True, True, True, False),
+        1024,
+        768,
+        8,
+        4,
+        64,
+        32,
+    )
     clip = checkpoint.clip_config
     assert (clip.width, clip.layers, clip.heads, clip.mlp, clip.patch, clip.image_size, clip.projection) == (
-        1280, 32, 16, 5120, 14, 224, 1024,
-    )  # fmt: skip
+        1280,
+        32,
+        16,
+        5120,
+        14,
+        224,
+        1024,
+    )
     vae = checkpoint.vae_config
     assert (vae.ch, vae.ch_mult, vae.num_res_blocks, vae.z_channels) == (128, (1, 2, 4, 4), 2, 4)
     assert (vae.embedder, vae.native_encoder, vae.quant_conv, vae.post_quant_conv) == (

@@ -76,10 +76,18 @@ def test_guided_euler_loop_equals_diffusers():
 
     theirs = references.diffusers_unet(unet)
     scheduler = EulerDiscreteScheduler(
-        prediction_type="v_prediction", timestep_type="continuous", timestep_spacing="leading", use_karras_sigmas=True,
-        sigma_min=0.002, sigma_max=700.0, beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012,
-        interpolation_type="linear", steps_offset=1,
-    )  # fmt: skip
+        prediction_type="v_prediction",
+        timestep_type="continuous",
+        timestep_spacing="leading",
+        use_karras_sigmas=True,
+        sigma_min=0.002,
+        sigma_max=700.0,
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        interpolation_type="linear",
+        steps_offset=1,
+    )
     scheduler.set_timesteps(6)
     x = noise()[None] * scheduler.init_noise_sigma
     both = [torch.cat([torch.zeros_like(v), v]) for v in (cond.context, cond.concat)]

@@ -8,6 +8,7 @@ import torch
 from torch.testing import assert_close
 
 from svd_core.checkpoint import read as checkpoint
+from svd_core.checkpoint.load import load
 from svd_core.checkpoint.presets import Preset
 from svd_core.models.image_encoder import CLIPConfig, CLIPVision
 from svd_core.models.unet import UNetConfig, VideoUNet
@@ -18,13 +19,27 @@ from svd_core.training.codes import LinearCode
 from svd_core.training.scenes import motion_bucket
 
 UNET = UNetConfig(
-    model_channels=8, channel_mult=(1, 1), num_res_blocks=1, attention_levels=(True, False), context_dim=12,
-    adm_in_channels=768, head_dim=8, norm_groups=4,
-)  # fmt: skip
+    model_channels=8,
+    channel_mult=(1, 1),
+    num_res_blocks=1,
+    attention_levels=(True, False),
+    context_dim=12,
+    adm_in_channels=768,
+    head_dim=8,
+    norm_groups=4,
+)
 VAE_CONFIG = VAEConfig(
-    ch=8, ch_mult=(1, 1, 1, 1), num_res_blocks=1, z_channels=4, temporal=True, embedder=True, native_encoder=False,
-    quant_conv=False, post_quant_conv=False, norm_groups=4,
-)  # fmt: skip
+    ch=8,
+    ch_mult=(1, 1, 1, 1),
+    num_res_blocks=1,
+    z_channels=4,
+    temporal=True,
+    embedder=True,
+    native_encoder=False,
+    quant_conv=False,
+    post_quant_conv=False,
+    norm_groups=4,
+)
 CLIP = CLIPConfig(width=16, layers=1, mlp=16, patch=16, projection=12, image_size=32, heads=2)
 
 
@@ -186,7 +201,7 @@ def test_written_file_loads_by_the_ordinary_road(tmp_path, networks):
     assert found.preset == preset
     assert not found.report.unknown
     assert found.hints.latent_rgb_factors == [[0.1, 0.2, 0.3]] * 4
-    svd = checkpoint.load(path, dtype=torch.float32)
+    svd = load(path, dtype=torch.float32)
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert_close(
         svd.vae.encode(x, native=True), svd.vae.encode(x), rtol=2e-2, atol=2e-3

@@ -46,11 +46,23 @@ def test_decoder_equals_diffusers(pair, t):
 @pytest.mark.parametrize(
     ("name", "prefix", "config"),
     [
-        ("vae", "conditioner.embedders.3.encoder.", VAEConfig(**FULL, temporal=True, native_encoder=True, quant_conv=False, post_quant_conv=False)),
-        ("image_decoder_vae", "conditioner.embedders.3.encoder.", VAEConfig(**FULL, temporal=False, native_encoder=True, quant_conv=True, post_quant_conv=True)),
-        ("sv3d_vae", "conditioner.embedders.1.encoder.", VAEConfig(**FULL, temporal=False, native_encoder=False, quant_conv=False, post_quant_conv=False)),
+        (
+            "vae",
+            "conditioner.embedders.3.encoder.",
+            VAEConfig(**FULL, temporal=True, native_encoder=True, quant_conv=False, post_quant_conv=False),
+        ),
+        (
+            "image_decoder_vae",
+            "conditioner.embedders.3.encoder.",
+            VAEConfig(**FULL, temporal=False, native_encoder=True, quant_conv=True, post_quant_conv=True),
+        ),
+        (
+            "sv3d_vae",
+            "conditioner.embedders.1.encoder.",
+            VAEConfig(**FULL, temporal=False, native_encoder=False, quant_conv=False, post_quant_conv=False),
+        ),
     ],
-)  # fmt: skip
+)
 def test_full_width_names_and_shapes(name, prefix, config):
     """Everything in the file is ours but for the embedder's decoder, which no reference uses."""
     lines = (KEYS / f"{name}.tsv").read_text().splitlines()
@@ -67,8 +79,18 @@ def test_full_width_names_and_shapes(name, prefix, config):
 
 @torch.no_grad()
 def test_the_two_encoders_are_chosen_as_asked():
-    config = VAEConfig(ch=8, ch_mult=(1, 2), num_res_blocks=1, z_channels=4, temporal=True, embedder=True,
-                       native_encoder=True, quant_conv=False, post_quant_conv=False, norm_groups=4)  # fmt: skip
+    config = VAEConfig(
+        ch=8,
+        ch_mult=(1, 2),
+        num_res_blocks=1,
+        z_channels=4,
+        temporal=True,
+        embedder=True,
+        native_encoder=True,
+        quant_conv=False,
+        post_quant_conv=False,
+        norm_groups=4,
+    )
     vae = references.vae(config)
     x = image()[:1]
     reference, native = vae.encode(x), vae.encode(x, native=True)

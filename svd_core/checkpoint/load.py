@@ -1,0 +1,62 @@
+"""A checked checkpoint -> networks ready to run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from ..models import ops as core_ops
+from ..models.image_encoder import CLIPVision
+from ..models.unet import VideoUNet
+from ..models.vae import VAE
+from .presets import Preset
+from .read import NETWORKS, Checkpoint, Source, Tensors, read, require_whole
+from .report import Report
+from .sizes import without_values
+
+Device = str | torch.device
+
+
+@dataclass
+class SVD:
+    """Networks ready to run."""
+
+    unet: VideoUNet
+    vae: VAE
+    clip: CLIPVision
+    preset: Preset
+    report: Report
+
+
+def _common_format(tensors: Tensors) -> torch.dtype:
+    sizes: Counter[torch.dtype] = Counter()
+    for tensor in tensors.values():
+        sizes[tensor.dtype] += tensor.numel() if tensor.element_size() > 1 else 0
+    return sizes.most_common(1)[0][0]
+
+
+def load(
+    source: Source | Checkpoint,
+    *,
+    dtype: torch.dtype | None = None,
+    device: Device = "cpu",
+    ops: Any = core_ops,
+) -> SVD:
+    """Networks from a file, a folder or what `read` gave: built without memory, then given its tensors.
+
+    Without a dtype they stay as stored; where one network mixes formats, its largest of 16 bits or more serves all.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else read(source)
+    require_whole(checkpoint)
+    networks: dict[str, Any] = {}
+    for name, (_, build) in NETWORKS.items():
+        network = without_values(build, getattr(checkpoint, f"{name}_config"), ops=ops)
+        tensors = getattr(checkpoint, name)
+        common = dtype or _common_format(tensors)
+        placed = {key: tensor.to(device=device, dtype=common) for key, tensor in tensors.items()}
+        network.load_state_dict(placed, strict=True, assign=True)
+        networks[name] = network.eval().requires_grad_(False)
+    return SVD(**networks, preset=checkpoint.preset, report=checkpoint.report)
