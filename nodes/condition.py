@@ -16,12 +16,12 @@ class PureSVDImageToVideo(io.ComfyNode):
             node_id="PureSVDImageToVideo",
             display_name="Image to Video",
             category="video/svd",
-            description="Describe a photo to the video model as in training: the image tower sees the whole "
+            description="Describe a photo to the video model as in training: the image encoder sees the whole "
             "frame, the encoder sees it with a little seeded noise. Several images give several "
             "videos, one after the other.",
             search_aliases=["svd", "img2vid", "stable video diffusion conditioning"],
             inputs=[
-                io.ClipVision.Input("clip_vision", tooltip="The image tower of the video checkpoint."),
+                io.ClipVision.Input("clip_vision", tooltip="The image encoder of the video checkpoint."),
                 io.Vae.Input(
                     "vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."
                 ),
@@ -69,13 +69,10 @@ class PureSVDImageToVideo(io.ComfyNode):
         if fit == "crop":
             convert.check_crop(x.shape[-1], x.shape[-2], width, height)
         convert.check_finite(augmentation_level=augmentation_level)
-        scalars = {
-            "motion_bucket_id": motion_bucket_id,
-            "fps": fps or preset.fps,
-            "augmentation_level": augmentation_level,
-        }
-        encode = encoders.native if compatibility == "native" else encoders.reference
-        videos = [encode(clip_vision, vae, row, (width, height), fit, scalars, seed) for row in x.split(1)]
+        numbers = encoders.Numbers(motion_bucket_id, fps or preset.fps, augmentation_level)
+        frame = encoders.Frame(width, height, fit)
+        encode = encoders.COMPATIBILITY[compatibility]
+        videos = [encode(clip_vision, vae, row, frame, numbers, seed) for row in x.split(1)]
         latents = [convert.empty_latent(frames or preset.frames, width, height) for _ in videos]
         return io.NodeOutput(
             [positive for positive, _ in videos], [negative for _, negative in videos], latents
@@ -164,7 +161,7 @@ def _photo_inputs():
             options=["reference", "native"],
             default="reference",
             tooltip="reference: as trained. native: the numbers of ComfyUI's own SVD node (centre crop for "
-            "the image tower, its encoder, noise of twice the stated level), so that old graphs keep "
+            "the image encoder, its encoder, noise of twice the stated level), so that old graphs keep "
             "their look.",
         ),
     ]

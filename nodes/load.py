@@ -19,7 +19,7 @@ def outputs():
     return [
         io.Model.Output(display_name="model", tooltip="The video U-Net; works with every native model node."),
         io.ClipVision.Output(
-            display_name="clip_vision", tooltip="The image tower that sees the whole frame."
+            display_name="clip_vision", tooltip="The image encoder that sees the whole frame."
         ),
         io.Vae.Output(
             display_name="vae", tooltip="Image encoder and exact video decoder; carries the trained sizes."
@@ -67,8 +67,8 @@ class PureSVDLoadParts(io.ComfyNode):
             node_id="PureSVDLoadParts",
             display_name="Load Video Checkpoint Parts",
             category="video/svd",
-            description="Load U-Net, VAE and CLIP tower from separate files, for example the AnimateLCM-SVD U-Net "
-            "with the VAE and CLIP tower of svd_xt. Single-file and diffusers names both work.",
+            description="Load U-Net, VAE and CLIP image encoder from separate files, for example the AnimateLCM-SVD U-Net "
+            "with the VAE and CLIP image encoder of svd_xt. Single-file and diffusers names both work.",
             search_aliases=["svd", "unet", "animatelcm"],
             inputs=[
                 io.Combo.Input(

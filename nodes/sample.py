@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert, widgets
 from .host import guider as host_guider
 
@@ -35,7 +36,7 @@ class PureSVDSample(io.ComfyNode):
                 widgets.schedule_input(),
                 io.Combo.Input(
                     "sampler",
-                    options=list(widgets.SAMPLERS),
+                    options=list(SAMPLERS),
                     default="euler",
                     tooltip="How each step is taken. euler: the reference; heun: two evaluations a step; "
                     "dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; "
@@ -55,6 +56,6 @@ class PureSVDSample(io.ComfyNode):
         guider = host_guider.make_guider(
             model, positive, negative, widgets.frame_scales(min_cfg, max_cfg, curve)
         )
-        method = host_guider.sampler(widgets.SAMPLERS[sampler])
+        method = host_guider.sampler(SAMPLERS[sampler])
         levels = widgets.noise_levels(schedule, steps)
         return io.NodeOutput(host_guider.sample(guider, latent, method, levels, seed))

@@ -3,22 +3,8 @@
 from comfy_api.latest import io
 
 from ..svd_core.sampling import guidance
-from ..svd_core.sampling import samplers as sampling
+from ..svd_core.sampling.noise_levels import SCHEDULES
 from . import convert
-
-SCHEDULES = {
-    "karras": sampling.karras,
-    "ays": sampling.ays,
-    "exponential": sampling.exponential,
-    "consistency": sampling.consistency,
-}
-
-
-def _dpmpp_2m(denoise, x, sigmas, *, generator, on_step):
-    return sampling.dpmpp_2m(denoise, x, sigmas, on_step=on_step)  # draws nothing
-
-
-SAMPLERS = {**sampling.SAMPLERS, "dpmpp_2m": _dpmpp_2m}
 
 
 def steps_input():

@@ -14,8 +14,7 @@ from svd_core.checkpoint import load as checkpoint
 from svd_core.checkpoint import write as export
 from svd_core.conditioning import conditioning
 from svd_core.models.vae import SCALE
-from svd_core.sampling import guidance
-from svd_core.sampling import samplers as sampling
+from svd_core.sampling import guidance, noise_levels, samplers
 from svd_core.training import photographs, stages
 from svd_core.training.photographs import JUDGING
 
@@ -35,7 +34,7 @@ def svd():
 @pytest.fixture(scope="module")
 def clips_by_bucket(svd):
     """14 frames for each of 8 photographs and 5 buckets, ten AYS steps without guidance: minutes."""
-    sigmas = sampling.ays(10)
+    sigmas = noise_levels.ays(10)
     return {
         (name, bucket): judge.generate(
             svd, judge.photograph(name, size=SIZE), judge.Choice(motion_bucket_id=bucket, sigmas=sigmas)
@@ -115,7 +114,7 @@ def test_zoom_is_a_camera_movement_and_break_up_is_not():
 
 def test_short_clip_starts_as_its_picture(svd):
     image = judge.photograph("chelsea.png", size=SIZE)
-    frames = judge.generate(svd, image, judge.Choice(sigmas=sampling.ays(10)))
+    frames = judge.generate(svd, image, judge.Choice(sigmas=noise_levels.ays(10)))
     assert frames.shape == (14, 3, SIZE, SIZE)
     assert frames.isfinite().all()
     assert judge.psnr(frames[:1], image) >= 20
@@ -158,10 +157,10 @@ def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
 def test_image_token_changes_the_video_less_than_the_seed(svd):
     changes = {"token": [], "seed": []}
     for name, other in zip(JUDGING[:3], JUDGING[3:6]):
-        image, choice = judge.photograph(name, size=SIZE), judge.Choice(sigmas=sampling.ays(10))
+        image, choice = judge.photograph(name, size=SIZE), judge.Choice(sigmas=noise_levels.ays(10))
         z = judge.sample(svd, image, choice)
         swapped = judge.sample(svd, image, choice, token_from=judge.photograph(other, size=SIZE))
-        reseeded = judge.sample(svd, image, judge.Choice(sigmas=sampling.ays(10), seed=1))
+        reseeded = judge.sample(svd, image, judge.Choice(sigmas=noise_levels.ays(10), seed=1))
         changes["token"].append(float((swapped - z).norm() / z.norm()))
         changes["seed"].append(float((reseeded - z).norm() / z.norm()))
     assert all(0 < change for change in changes["token"])
@@ -175,7 +174,7 @@ def test_temporal_decoder_flickers_less_than_frame_by_frame(svd):
     whole, single = [], []
     for name in JUDGING[:4]:
         z = (
-            judge.sample(svd, judge.photograph(name, size=SIZE), judge.Choice(sigmas=sampling.ays(10)))
+            judge.sample(svd, judge.photograph(name, size=SIZE), judge.Choice(sigmas=noise_levels.ays(10)))
             / SCALE
         )
         together = svd.vae.decode(z, t=len(z))
@@ -190,7 +189,7 @@ def test_samplers_agree_better_than_seeds(svd):
     image = judge.photograph("astronaut.png", size=SIZE)
     euler = judge.generate(svd, image, judge.Choice())
     heun = judge.generate(svd, image, judge.Choice(sampler="heun"))
-    ays = judge.generate(svd, image, judge.Choice(sigmas=sampling.ays(10)))
+    ays = judge.generate(svd, image, judge.Choice(sigmas=noise_levels.ays(10)))
     other = judge.generate(svd, image, judge.Choice(seed=1))
     between_seeds = judge.psnr(euler, other)
     assert min(judge.psnr(euler, heun), judge.psnr(euler, ays), judge.psnr(heun, ays)) > between_seeds
@@ -264,9 +263,9 @@ def test_diffusers_makes_the_same_video(svd):
         augmentation_level=0.02,
         generator=torch.Generator().manual_seed(0),
     )
-    sigmas = sampling.karras(steps)
+    sigmas = noise_levels.karras(steps)
     denoise = guidance.guided(svd.unet, cond, guidance.linear(1.0, 1.5, t))
-    ours = svd.vae.decode(sampling.euler(denoise, sampling.initial(noise, sigmas[0]), sigmas) / SCALE, t=t)
+    ours = svd.vae.decode(samplers.euler(denoise, samplers.initial(noise, sigmas[0]), sigmas) / SCALE, t=t)
     theirs = as_diffusers(svd)(
         Image.fromarray(photographs.square("coffee.png", size=64)),
         height=64,

@@ -1,4 +1,4 @@
-"""CLIP_VISION: the host's contract around our image tower, with the reference's preprocessing beside the native one."""
+"""CLIP_VISION: the host's contract around our image encoder, with the reference's preprocessing beside the native one."""
 
 from __future__ import annotations
 

@@ -1,6 +1,9 @@
-"""A photo to CONDITIONING, by the core's road or by the numbers of the host's own SVD node."""
+"""A photo to CONDITIONING, by the core's `encode` or by the numbers of the host's own SVD node."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 
 import comfy.clip_vision
 import comfy.model_management
@@ -9,57 +12,66 @@ import torch
 from torch import Tensor
 
 from ...svd_core.checkpoint.presets import PRESETS, Preset
-from ...svd_core.conditioning import conditioning
-from ...svd_core.models.image_encoder import preprocess
+from ...svd_core.conditioning.encode import encode
+from ...svd_core.signatures import Encode
 from .. import convert
 from .clip_vision import PureClipVision
 from .progress import generator
 from .vae import PureVAE
 
-AUGMENTATION_DOMAIN = 0x5045_5253_5644_4155  # keeps image noise apart from the latent noise of the same seed
+AUGMENTATION_DOMAIN = (
+    0x5045_5253_5644_4155  # keeps the photo's noise apart from the latent noise of the same seed
+)
 
 
-class Tower:
-    """A CLIP_VISION as the core's image tower: preprocessed pixels n 3 s s -> embedding n e."""
+@dataclass(frozen=True)
+class Numbers:
+    """The micro-conditions, under the names that the host's models read from CONDITIONING."""
 
-    def __init__(self, clip_vision):
-        native = isinstance(clip_vision, comfy.clip_vision.ClipVisionModel)
-        if not isinstance(clip_vision, PureClipVision) and not (
-            native and clip_vision.model_type == "clip_vision_model"
-        ):
-            raise ValueError(
-                f"this CLIP_VISION ({getattr(clip_vision, 'model_type', type(clip_vision).__name__)}) is no "
-                f"CLIP image "
-                "tower; use the one of the video checkpoint"
-            )
-        self.clip_vision, self.native, self.size = clip_vision, native, clip_vision.image_size
+    motion_bucket_id: float
+    fps: float
+    augmentation_level: float
 
-    def __call__(self, x: Tensor) -> Tensor:
-        tower = self.clip_vision
-        if not self.native:
-            return tower.embed(x).float()
-        comfy.model_management.load_model_gpu(tower.patcher)
-        out = tower.model(pixel_values=x.to(tower.load_device, torch.float32), intermediate_output=-2)
+
+@dataclass(frozen=True)
+class Frame:
+    """How a photo becomes the first frame."""
+
+    width: int
+    height: int
+    fit: str  # crop, pad or stretch
+
+
+def image_encoder(clip_vision) -> Encode:
+    """A CLIP_VISION as the core's image encoder: preprocessed pixels n 3 s s -> embeddings n e."""
+    if isinstance(clip_vision, PureClipVision):
+        return lambda x: clip_vision.embed(x).float()
+    kind = getattr(clip_vision, "model_type", type(clip_vision).__name__)
+    if not isinstance(clip_vision, comfy.clip_vision.ClipVisionModel) or kind != "clip_vision_model":
+        raise ValueError(
+            f"this CLIP_VISION ({kind}) is not a CLIP image encoder; use the one of the video checkpoint"
+        )
+
+    def embed(x: Tensor) -> Tensor:
+        comfy.model_management.load_model_gpu(clip_vision.patcher)
+        pixels = x.to(clip_vision.load_device, torch.float32)
+        out = clip_vision.model(pixel_values=pixels, intermediate_output=-2)
         return out[2].to(comfy.model_management.intermediate_device(), torch.float32)
 
+    return embed
 
-class ImageEncoder:
-    """A VAE as the core's condition encoder: b 3 H W in [-1, 1] -> unscaled posterior mean b 4 h w."""
 
-    def __init__(self, vae):
-        channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
-        if channels != 4 or dims != 2 or vae.spacial_compression_encode() != 8:
-            raise ValueError(
-                f"this VAE makes latents of {channels} channels; Stable Video Diffusion needs 4 at an "
-                f"eighth of the size: "
-                "use the VAE of the video checkpoint"
-            )
-        self.vae = vae
-
-    def encode(self, x: Tensor) -> Tensor:
-        if isinstance(self.vae, PureVAE):
-            return self.vae.encode_reference(x)
-        return self.vae.encode(x.movedim(1, -1).add(1).div(2)).float()
+def vae_encoder(vae) -> Encode:
+    """A VAE as the core's encoder of photos: b 3 H W in [-1, 1] -> unscaled posterior mean b 4 h w."""
+    channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
+    if channels != 4 or dims != 2 or vae.spacial_compression_encode() != 8:
+        raise ValueError(
+            f"this VAE makes latents of {channels} channels; Stable Video Diffusion needs 4 at an eighth of the "
+            "size: use the VAE of the video checkpoint"
+        )
+    if isinstance(vae, PureVAE):
+        return vae.encode_reference
+    return lambda x: vae.encode(x.movedim(1, -1).add(1).div(2)).float()
 
 
 def preset(vae) -> Preset:
@@ -67,32 +79,39 @@ def preset(vae) -> Preset:
     return vae.preset if isinstance(vae, PureVAE) else PRESETS["svd"]
 
 
-def reference(clip_vision, vae, x: Tensor, size: tuple[int, int], fit: str, scalars: dict, seed: int):
+def reference(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: int):
     """x 1 3 H W in [-1, 1] -> positive, negative, as the model was trained."""
-    tower, encoder = Tower(clip_vision), ImageEncoder(vae)
-    frame = convert.fit(x, *size, fit)
-    noisy = conditioning.augment(frame, scalars["augmentation_level"], generator(seed, AUGMENTATION_DOMAIN))
-    context = tower(preprocess(frame, tower.size)).unsqueeze(1)
-    return _pair(context, encoder.encode(noisy), scalars)
+    context, concat = encode(
+        image_encoder(clip_vision),
+        vae_encoder(vae),
+        convert.fit(x, frame.width, frame.height, frame.fit),
+        image_size=clip_vision.image_size,
+        augmentation_level=numbers.augmentation_level,
+        generator=generator(seed, AUGMENTATION_DOMAIN),
+    )
+    return _pair(context, concat, numbers)
 
 
-def native(clip_vision, vae, x: Tensor, size: tuple[int, int], fit: str, scalars: dict, seed: int):
-    """The same by the host's node: its crop and rounding for the tower, its resize, its encoder, its noise range."""
-    ImageEncoder(vae)  # refuses other latents
-    if fit != "crop":
-        x = convert.fit(x, *size, fit)
+def native(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: int):
+    """The same by the host's node: its crop and rounding for the image encoder, its resize, its VAE encoder, its noise range."""
+    vae_encoder(vae)  # refuses other latents
+    if frame.fit != "crop":
+        x = convert.fit(x, frame.width, frame.height, frame.fit)
     image = x.add(1).div(2)
     context = clip_vision.encode_image(image.movedim(1, -1)).image_embeds.unsqueeze(0)
-    frame = comfy.utils.common_upscale(image, *size, "bilinear", "center")
-    level = scalars["augmentation_level"]
-    if level > 0:
-        noise = torch.randn(frame.shape, generator=generator(seed, AUGMENTATION_DOMAIN))
-        frame = frame + level * noise.to(frame)
-    return _pair(context, vae.encode(frame.movedim(1, -1)), scalars)
+    pixels = comfy.utils.common_upscale(image, frame.width, frame.height, "bilinear", "center")
+    if numbers.augmentation_level > 0:
+        noise = torch.randn(pixels.shape, generator=generator(seed, AUGMENTATION_DOMAIN))
+        pixels = pixels + numbers.augmentation_level * noise.to(pixels)
+    return _pair(context, vae.encode(pixels.movedim(1, -1)), numbers)
 
 
-def _pair(context: Tensor, concat: Tensor, scalars: dict):
+COMPATIBILITY: dict[str, Callable] = {"reference": reference, "native": native}
+
+
+def _pair(context: Tensor, concat: Tensor, numbers: Numbers):
     """context 1 1 e, concat 1 4 h w -> CONDITIONING with the photo, and without"""
-    positive = [[context, {**scalars, "concat_latent_image": concat}]]
-    negative = [[torch.zeros_like(context), {**scalars, "concat_latent_image": torch.zeros_like(concat)}]]
+    known = asdict(numbers)
+    positive = [[context, {**known, "concat_latent_image": concat}]]
+    negative = [[torch.zeros_like(context), {**known, "concat_latent_image": torch.zeros_like(concat)}]]
     return positive, negative

@@ -61,7 +61,7 @@ def vae_to_diffusers(tensors: Mapping[str, Tensor]) -> Renamed:
 
 
 def clip_to_transformers(tensors: Mapping[str, Tensor]) -> Renamed:
-    """OpenCLIP tower -> transformers; q, k and v are views of the fused tensor's thirds."""
+    """OpenCLIP image encoder -> transformers; q, k and v are views of the fused tensor's thirds."""
     layers = max(indices(tensors, r"transformer\.resblocks\.(\d{1,3})\."), default=-1) + 1
     table, split = clip_table(layers), {}
     for name, tensor in tensors.items():
@@ -77,7 +77,7 @@ def clip_to_transformers(tensors: Mapping[str, Tensor]) -> Renamed:
 
 
 def clip_to_openclip(tensors: Mapping[str, Tensor]) -> Renamed:
-    """transformers -> OpenCLIP tower; q, k and v are joined."""
+    """transformers -> OpenCLIP image encoder; q, k and v are joined."""
     layers = max(indices(tensors, r"vision_model\.encoder\.layers\.(\d{1,3})\."), default=-1) + 1
     joined = {"proj": tensors["visual_projection.weight"].t().contiguous()}
     for i in range(layers):

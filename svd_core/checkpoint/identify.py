@@ -1,4 +1,4 @@
-"""What a set of tensors is: U-Net, VAE and CLIP tower under canonical names, or why it is neither."""
+"""What a set of tensors is: U-Net, VAE and CLIP image encoder under canonical names, or why it is neither."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def _add_diffusers_unet(contents: Contents, tensors: Tensors, prefix: str) -> No
 
 
 def _add_clip(contents: Contents, tensors: Tensors, prefix: str) -> None:
-    """The image tower, OpenCLIP's or transformers' names; either may come with the text tower."""
+    """The image encoder, OpenCLIP's or transformers' names; either may come with the text tower."""
     text = re.compile(r"text_model\.|text_projection|logit_(scale|bias)|.*\.position_ids$|position_ids$")
     contents.leave("text tower and position numbers", [prefix + name for name in tensors if text.match(name)])
     tensors = {name: tensor for name, tensor in tensors.items() if not text.match(name)}
@@ -204,9 +204,9 @@ def _sort_bare(contents: Contents, tensors: Tensors, where: str) -> None:
         )
         _add_clip(contents, tower or tensors, "visual." if tower else prefix)
     elif has("text_model.", "transformer.resblocks.", "token_embedding."):
-        raise ValueError(f"{where} is a CLIP text encoder; SVD needs an image tower (CLIP-ViT-H-14)")
+        raise ValueError(f"{where} is a CLIP text encoder; SVD needs an image encoder (CLIP-ViT-H-14)")
     else:
         names = ", ".join(show(name) for name in list(tensors)[:3]) or "none at all"
         raise ValueError(
-            f"{where} is no SVD checkpoint, U-Net, VAE or CLIP tower (its tensors: {names}); {_CHOOSE}"
+            f"{where} is no SVD checkpoint, U-Net, VAE or CLIP image encoder (its tensors: {names}); {_CHOOSE}"
         )

@@ -190,7 +190,7 @@ def vae_table(layout: Layout, *, temporal: bool) -> dict[str, str]:
 
 
 def clip_table(layers: int) -> dict[str, str]:
-    """OpenCLIP's image tower -> transformers, but for `proj` and the fused q, k, v."""
+    """OpenCLIP's image encoder -> transformers, but for `proj` and the fused q, k, v."""
     table = dict(_CLIP)
     for i in range(layers):
         one, other = f"transformer.resblocks.{i}", f"vision_model.encoder.layers.{i}"

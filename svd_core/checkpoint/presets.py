@@ -1,4 +1,4 @@
-"""What tensors cannot tell: head size, norm groups, trained frames and sizes; from metadata or the name."""
+"""Metadata that shapes cannot reveal: head size, norm groups, trained frames and sizes; from metadata or the name."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-CURVES = ("linear", "triangle", "constant")
+CHOICES = {  # the names that a preset may hold
+    "curve": ("linear", "triangle", "constant"),
+    "schedule": ("karras", "ays", "exponential", "consistency"),
+    "sampler": ("euler", "heun", "dpmpp_2m", "euler_ancestral", "lcm"),
+}
 METADATA = (
     "puresvd"  # key in a file's metadata, and last part of the name of a uint8 tensor with the same JSON
 )
@@ -32,10 +36,22 @@ class Preset:
     min_cfg: float = 1.0
     max_cfg: float = 2.5
     curve: str = "linear"
+    schedule: str = "karras"
+    sampler: str = "euler"
 
 
 _ORBIT = Preset("sv3d", 21, 576, 576, augmentation_level=1e-5, steps=50, curve="triangle")
 _XT = Preset("svd_xt", 25, steps=30, min_cfg=1.5, max_cfg=3.0)
+_LCM = replace(
+    _XT,
+    name="animatelcm_svd_xt",
+    motion_bucket_id=80,
+    steps=4,
+    min_cfg=1.0,
+    max_cfg=1.2,
+    schedule="consistency",
+    sampler="lcm",
+)
 PRESETS = {
     preset.name: preset
     for preset in (
@@ -44,7 +60,7 @@ PRESETS = {
         replace(_XT, name="svd_xt_1_1"),
         replace(_ORBIT, name="sv3d_u"),
         replace(_ORBIT, name="sv3d_p"),
-        replace(_XT, name="animatelcm_svd_xt", motion_bucket_id=80, steps=4, min_cfg=1.0, max_cfg=1.2),
+        _LCM,
     )
 }
 _RANGES = {
@@ -121,8 +137,8 @@ def _preset(entry: Any, where: str) -> Preset:
             )
             allowed = f"{low} to {high}"
         else:
-            good = isinstance(value, str) and len(value) <= 100 and (name == "name" or value in CURVES)
-            allowed = "a text" if name == "name" else ", ".join(CURVES)
+            good = isinstance(value, str) and len(value) <= 100 and value in CHOICES.get(name, (value,))
+            allowed = ", ".join(CHOICES.get(name, ("a text",)))
         if not good:
             raise ValueError(f"{where} says puresvd preset {name} = {str(value)[:60]}; allowed: {allowed}")
     return Preset(**{"name": "custom", **entry})
@@ -177,7 +193,9 @@ def hints_from_configs(configs: dict[str, dict[str, Any]], where: str) -> Hints:
             hints, clip={"heads": _whole(clip["num_attention_heads"], "num_attention_heads", where)}
         )
     if clip.get("hidden_act", "gelu") != "gelu":
-        raise ValueError(f"{where} has a CLIP tower with {clip['hidden_act']}, not gelu; use CLIP-ViT-H-14")
+        raise ValueError(
+            f"{where} has a CLIP image encoder with {clip['hidden_act']}, not gelu; use CLIP-ViT-H-14"
+        )
     return hints
 
 

@@ -170,12 +170,12 @@ def _check_fit(checkpoint: Checkpoint) -> None:
         found = f"the VAE has {vae.z_channels} latent channels, the U-Net {unet.out_channels}"
         raise ValueError(f"{where}: {found}; choose the VAE of an SVD checkpoint")
     if unet and (clip := checkpoint.clip_config) and clip.projection != unet.context_dim:
-        found = f"the CLIP image tower gives {clip.projection} values, the U-Net takes {unet.context_dim}"
+        found = f"the CLIP image encoder gives {clip.projection} values, the U-Net takes {unet.context_dim}"
         raise ValueError(f"{where}: {found}; choose CLIP-ViT-H-14")
 
 
 def read_parts(unet: Source | Checkpoint, vae: Source | Checkpoint, clip: Source | Checkpoint) -> Checkpoint:
-    """U-Net, VAE and CLIP tower from three files, each of which may also hold more."""
+    """U-Net, VAE and CLIP image encoder from three files, each of which may also hold more."""
     networks, sizes, sources = {}, {}, {}
     report = Report("")
     for name, source in (("unet", unet), ("vae", vae), ("clip", clip)):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .header import show
 
-TITLES = {"unet": "U-Net", "vae": "VAE", "clip": "CLIP image tower"}
+TITLES = {"unet": "U-Net", "vae": "VAE", "clip": "CLIP image encoder"}
 LISTED = 8  # unknown names that the page shows
 
 

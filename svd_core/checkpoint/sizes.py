@@ -168,7 +168,7 @@ def vae_config(tensors: Tensors, hints: Hints, part: Part) -> VAEConfig:
 
 
 def clip_config(tensors: Tensors, hints: Hints, part: Part) -> CLIPConfig:
-    """The configuration of an image tower in transformers names."""
+    """The configuration of an image encoder in transformers names."""
     layers = max(indices(tensors, r"vision_model\.encoder\.layers\.(\d{1,6})\."), default=-1) + 1
     if not 1 <= layers <= 100:
         raise part.fault(f"has {layers} layers; ViT-H has 32: choose another file")

@@ -1,4 +1,4 @@
-"""The CLIP image tower (ViT-H/14 in SVD) and the reference's whole-frame preprocessing.
+"""The CLIP image encoder (ViT-H/14 in SVD) and the reference's whole-frame preprocessing.
 
 Attribute names equal transformers' `CLIPVisionModelWithProjection`, so that each parameter sits in a leaf module;
 `keys` maps the OpenCLIP names of single files onto them.
@@ -107,7 +107,7 @@ class Transformer(nn.Module):
 
 
 class CLIPVision(nn.Module):
-    """Image tower: pre-norm transformer, exact GELU, projected class token."""
+    """Image encoder: pre-norm transformer, exact GELU, projected class token."""
 
     def __init__(self, config: CLIPConfig, *, ops=core_ops, dtype=None, device=None):
         super().__init__()

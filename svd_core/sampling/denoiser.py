@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ..conditioning.conditioning import Conditioning
 from ..models.hooks import NO_HOOKS, Hooks
 from ..models.unet import VideoUNet
-
-Denoise = Callable[[Tensor, Tensor], Tensor]
+from ..signatures import Denoise
 
 
 def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -8,7 +8,8 @@ from torch import Tensor
 from ..conditioning.conditioning import Conditioning
 from ..models.hooks import NO_HOOKS, Hooks
 from ..models.unet import VideoUNet
-from .denoiser import Denoise, denoiser
+from ..signatures import Denoise
+from .denoiser import denoiser
 
 
 def constant(min_cfg: float, max_cfg: float, t: int) -> Tensor:

@@ -1,64 +1,24 @@
-"""Noise levels, and one function per sampler of dx/dsigma = (x - D(x; sigma)) / sigma.
+"""One function per sampler of the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma.
 
-Samplers take denoise(x, sigma) -> denoised (same shape, sigma a scalar tensor), latents x already scaled by the first
-noise level, and n + 1 levels that fall and usually end in 0. They change no argument. `on_step(i, n)` is called after
-step i of n. Stochastic ones draw float32 noise from a CPU `generator`, so a seed means the same clip on any device.
+Every sampler is called alike: `sample(denoise, x, sigmas, *, generator=None, on_step=None)`. denoise(x, sigma) returns
+the denoised latents (same shape, sigma a scalar tensor); x is scaled to the first noise level by `initial`; sigmas are
+n + 1 levels that fall and usually end in 0. No argument is changed. `on_step(i, n)` follows step i of n. Stochastic
+samplers draw float32 noise from the CPU `generator`, so a seed means the same clip on any device.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-OnStep = Callable[[int, int], None]
-
-SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0
-AYS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
-
-
-# Noise levels
-
-
-def karras(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
-    """n + 1 levels, warped by rho between sigma_max and sigma_min, then 0 (EDM, eq. 5): n + 1, float32."""
-    ramp = torch.linspace(0, 1, n)
-    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
-    return append_zero((high + ramp * (low - high)) ** rho)
-
-
-def ays(n: int) -> Tensor:
-    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024): n + 1."""
-    at = torch.linspace(0, len(AYS_SVD) - 1, n + 1, dtype=torch.float64)
-    logs = torch.tensor(AYS_SVD, dtype=torch.float64).log()
-    i = at.floor().long().clamp(max=len(AYS_SVD) - 2)
-    return append_zero(torch.lerp(logs[i], logs[i + 1], at - i).exp().float()[:-1])
-
-
-def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """n levels evenly spaced in log sigma, then 0: n + 1, float32."""
-    return append_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), n).exp())
-
-
-def consistency(n: int, *, grid: int = 40) -> Tensor:
-    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th, then 0 (AnimateLCM-SVD)."""
-    if not 1 <= n <= grid:
-        raise ValueError(f"{n} steps do not fit the {grid} levels of a consistency model; use 1 to {grid}")
-    return append_zero(karras(grid)[:-1][:: grid // n][:n])
-
-
-def append_zero(sigmas: Tensor) -> Tensor:
-    return torch.cat([sigmas, sigmas.new_zeros(1)])
+from ..signatures import Denoise, OnStep, Sampler
 
 
 def initial(noise: Tensor, sigma_max: Tensor) -> Tensor:
     """Unit noise to the first latent, scaled to the deviation sqrt(1 + sigma²) of noised unit-variance data."""
     return noise * (1 + sigma_max.float() ** 2).sqrt().to(noise)
-
-
-# Samplers
 
 
 def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
@@ -67,7 +27,7 @@ def to_d(x: Tensor, sigma: Tensor, denoised: Tensor) -> Tensor:
 
 
 def euler(
-    denoise,
+    denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
     *,
@@ -89,7 +49,7 @@ def euler(
 
 
 def heun(
-    denoise,
+    denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
     *,
@@ -114,7 +74,14 @@ def heun(
     return x
 
 
-def dpmpp_2m(denoise, x: Tensor, sigmas: Tensor, *, on_step: OnStep | None = None) -> Tensor:
+def dpmpp_2m(
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
     """DPM-Solver++(2M): second order from the previous denoised value, one network call a step (Lu et al., 2022)."""
     n = len(sigmas) - 1
     denoised_old = None
@@ -131,13 +98,13 @@ def dpmpp_2m(denoise, x: Tensor, sigmas: Tensor, *, on_step: OnStep | None = Non
 
 
 def euler_ancestral(
-    denoise,
+    denoise: Denoise,
     x: Tensor,
     sigmas: Tensor,
     *,
     eta: float = 1.0,
     S_noise: float = 1.0,
-    generator: torch.Generator,
+    generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Euler to sigma_down, then fresh noise back up to the next level; eta 0 is `euler`."""
@@ -168,7 +135,7 @@ def lcm(
     return x
 
 
-SAMPLERS = {
+SAMPLERS: dict[str, Sampler] = {
     "euler": euler,
     "heun": heun,
     "dpmpp_2m": dpmpp_2m,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -10,11 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .. import pipeline
 from ..checkpoint.load import SVD
-from ..conditioning import conditioning
 from ..models.vae import SCALE
-from ..sampling import guidance
-from ..sampling import samplers as sampling
+from ..sampling import guidance, noise_levels, samplers
 from ..sampling.denoiser import denoiser
 from . import photographs
 from .clips import to_tensor
@@ -54,26 +53,20 @@ def reconstruction(svd: SVD, name: str, *, size: int) -> float:
 @torch.no_grad()
 def sample(svd: SVD, image: Tensor, choice: Choice, *, token_from: Tensor | None = None) -> Tensor:
     """A clip's scaled latents, t 4 h w; `token_from` swaps the picture that the CLIP token is made of."""
-    generator = torch.Generator().manual_seed(choice.seed)
-    known = dict(
-        fps=svd.preset.fps,
-        motion_bucket_id=choice.motion_bucket_id,
-        augmentation_level=0.02,
-        generator=generator,
-    )
-    cond = conditioning.encode(svd.clip, svd.vae, image, **known)
+    asked = replace(svd.preset, motion_bucket_id=choice.motion_bucket_id, augmentation_level=0.02)
+    asked_svd = replace(svd, preset=asked)
+    cond = pipeline.encode(asked_svd, image, seed=choice.seed)
     if token_from is not None:
-        other = conditioning.encode(svd.clip, svd.vae, token_from, **known)
-        cond = conditioning.Conditioning(other.context, cond.concat, cond.vector)
-    sigmas = sampling.karras(25) if choice.sigmas is None else choice.sigmas
+        cond = replace(cond, context=pipeline.encode(asked_svd, token_from, seed=choice.seed).context)
+    sigmas = noise_levels.karras(25) if choice.sigmas is None else choice.sigmas
     if choice.cfg == (1.0, 1.0):  # guidance 1 is the conditional pass alone
         denoise = denoiser(svd.unet, cond, t=choice.frames)
     else:
         denoise = guidance.guided(svd.unet, cond, guidance.linear(*choice.cfg, choice.frames))
-    noise = torch.randn(
-        choice.frames, *cond.concat.shape[1:], generator=torch.Generator().manual_seed(choice.seed + 1)
-    )
-    return sampling.SAMPLERS[choice.sampler](denoise, sampling.initial(noise, sigmas[0]), sigmas)
+    generator = torch.Generator().manual_seed(choice.seed + 1)
+    noise = torch.randn(choice.frames, *cond.concat.shape[1:], generator=generator)
+    run = samplers.SAMPLERS[choice.sampler]
+    return run(denoise, samplers.initial(noise, sigmas[0]), sigmas, generator=generator)
 
 
 @torch.no_grad()

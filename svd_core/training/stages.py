@@ -54,7 +54,7 @@ def build_vae(home: Path, shipped: Path, name: str) -> VAE:
 
 
 def build_diffusion(home: Path, shipped: Path, name: str) -> diffusion.Diffusion:
-    """U-Net and image tower, with the weights of the run before or of the shipped file."""
+    """U-Net and image encoder, with the weights of the run before or of the shipped file."""
 
     def build() -> diffusion.Diffusion:
         return diffusion.Diffusion(VideoUNet(nano.UNET), CLIPVision(nano.CLIP))

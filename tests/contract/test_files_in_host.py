@@ -16,7 +16,10 @@ DAMAGED = {
     "U-Net": (UNET + "middle_block.0.in_layers.2.weight", "middle_block.0.in_layers.2.weight"),
     "decoder": (VAE + "decoder.conv_in.weight", "decoder.conv_in.weight"),
     "encoder": ("conditioner.embedders.3.encoder.encoder.conv_in.bias", "encoder.conv_in.bias"),
-    "image tower": ("conditioner.embedders.0.open_clip.model.visual.ln_post.weight", "post_layernorm.weight"),
+    "image encoder": (
+        "conditioner.embedders.0.open_clip.model.visual.ln_post.weight",
+        "post_layernorm.weight",
+    ),
 }
 
 

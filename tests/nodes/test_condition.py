@@ -131,7 +131,7 @@ def test_other_encoders_are_refused_in_one_sentence(ours, native, photo, describ
     wide = SimpleNamespace(latent_channels=16, latent_dim=2, spacial_compression_encode=lambda: 8)
     with pytest.raises(ValueError, match="latents of 16 channels"):
         describe(Trio(None, ours.clip_vision, wide), photo)
-    with pytest.raises(ValueError, match="no CLIP image tower"):
+    with pytest.raises(ValueError, match="not a CLIP image encoder"):
         describe(Trio(None, SimpleNamespace(model_type="siglip"), ours.vae), photo)
 
 

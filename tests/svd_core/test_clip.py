@@ -1,4 +1,4 @@
-"""The image tower against transformers, its preprocessing against diffusers."""
+"""The image encoder against transformers, its preprocessing against diffusers."""
 
 import pytest
 import torch

@@ -4,9 +4,10 @@ import pytest
 import torch
 from diffusers import EulerDiscreteScheduler
 
-from svd_core.conditioning.conditioning import Conditioning, augment, embed, encode
-from svd_core.sampling import guidance
-from svd_core.sampling import samplers as sampling
+from svd_core.conditioning.conditioning import Conditioning, embed, micro_conditions
+from svd_core.conditioning.encode import augment, encode
+from svd_core.models.image_encoder import preprocess
+from svd_core.sampling import guidance, noise_levels, samplers
 from svd_core.sampling.denoiser import denoiser, scalings
 
 from . import references
@@ -28,7 +29,7 @@ def noise(n=T, h=8, w=8):
 
 def test_scalings_keep_unit_variance():
     """EDM, table 1: c_in normalises the input; c_out² + c_skip² (1 + sigma²) = 1 is SVD's v-prediction."""
-    sigma = sampling.karras(9)[:-1].double()
+    sigma = noise_levels.karras(9)[:-1].double()
     c_skip, c_out, c_in, c_noise = (c.double() for c in scalings(sigma))
     torch.testing.assert_close(
         c_in**2 * (1 + sigma**2), torch.ones(9, dtype=torch.float64), rtol=1e-5, atol=0
@@ -71,8 +72,8 @@ def test_batched_guidance_equals_two_passes():
 def test_guided_euler_loop_equals_diffusers():
     """Six Karras steps from 700, cond and uncond in one batch; errors of the network add up over the steps."""
     unet, cond, scale = references.unet(), conditioning(), guidance.linear(1.0, 3.0, T)
-    sigmas = sampling.karras(6)
-    ours = sampling.euler(guidance.guided(unet, cond, scale), sampling.initial(noise(), sigmas[0]), sigmas)
+    sigmas = noise_levels.karras(6)
+    ours = samplers.euler(guidance.guided(unet, cond, scale), samplers.initial(noise(), sigmas[0]), sigmas)
 
     theirs = references.diffusers_unet(unet)
     scheduler = EulerDiscreteScheduler(
@@ -110,22 +111,35 @@ def test_vector_may_have_a_row_for_each_frame():
 
 
 @torch.no_grad()
-def test_encode_is_the_reference_conditioning():
+def test_encode_shows_the_clean_photo_to_one_encoder_and_the_noisy_one_to_the_other():
     clip, vae = references.clip(), references.vae()
     image = torch.rand(1, 3, 64, 128, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    numbers = dict(fps=7, motion_bucket_id=127, augmentation_level=0.02)
-    cond = encode(clip, vae, image, **numbers, generator=torch.Generator().manual_seed(5))
+    context, concat = encode(
+        clip,
+        vae.encode,
+        image,
+        image_size=clip.config.image_size,
+        augmentation_level=0.02,
+        generator=torch.Generator().manual_seed(5),
+    )
     noisy = image + 0.02 * torch.randn(image.shape, generator=torch.Generator().manual_seed(5))
-    assert torch.equal(cond.concat, vae.encode(noisy))
-    assert cond.context.shape == (1, 1, 48)
-    angle = torch.tensor(
-        [6.0, 127.0, torch.tensor(0.02)]
-    )  # fps_id = fps - 1; frequency 1 is each sinusoid's first
-    torch.testing.assert_close(cond.vector.view(3, 256)[:, 0], angle.cos())
-    torch.testing.assert_close(cond.vector.view(3, 256)[:, 128], angle.sin())
-    assert not cond.uncond().context.any()
-    assert not cond.uncond().concat.any()
-    assert torch.equal(cond.uncond().vector, cond.vector)
+    assert torch.equal(concat, vae.encode(noisy))
+    assert torch.equal(context[:, 0], clip(preprocess(image, clip.config.image_size)))
+
+
+def test_micro_conditions_are_the_references_sinusoids():
+    vector = micro_conditions(2, fps=7, motion_bucket_id=127, augmentation_level=0.02)
+    angle = torch.tensor([6.0, 127.0, 0.02])  # fps_id = fps - 1; frequency 1 is each sinusoid's first
+    assert vector.shape == (2, 768)
+    torch.testing.assert_close(vector[1].view(3, 256)[:, 0], angle.cos())
+    torch.testing.assert_close(vector[1].view(3, 256)[:, 128], angle.sin())
+
+
+def test_unconditional_counterpart_lacks_the_photo_alone():
+    uncond = conditioning().uncond()
+    assert not uncond.context.any()
+    assert not uncond.concat.any()
+    assert torch.equal(uncond.vector, conditioning().vector)
 
 
 def test_augmentation_has_the_stated_level_and_no_global_state():
@@ -135,16 +149,3 @@ def test_augmentation_has_the_stated_level_and_no_global_state():
         0.5, rel=0.01
     )  # 0.2 % s.e.
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_off_grid_sizes_are_refused():
-    with pytest.raises(ValueError, match="width 100 is not a multiple of 64; use 64 or 128"):
-        encode(
-            None,
-            None,
-            torch.zeros(1, 3, 64, 100),
-            fps=7,
-            motion_bucket_id=1,
-            augmentation_level=0,
-            generator=None,
-        )

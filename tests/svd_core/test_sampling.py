@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from svd_core.sampling import samplers as sampling
+from svd_core.sampling import noise_levels, samplers
 
 STD = 0.7  # deviation of the Gaussian data
 
@@ -27,12 +27,12 @@ def start():
 
 
 def levels(n):
-    return sampling.karras(n, sigma_max=80.0).double()
+    return noise_levels.karras(n, sigma_max=80.0).double()
 
 
 @pytest.mark.parametrize(("name", "order"), [("euler", 1), ("heun", 2), ("dpmpp_2m", 2)])
 def test_error_falls_with_the_order_of_the_sampler(name, order):
-    sample = sampling.SAMPLERS[name]
+    sample = samplers.SAMPLERS[name]
     errors = [(sample(denoise, start(), levels(n)) - exact(start(), 80.0)).norm() for n in (40, 160)]
     # Four times the steps: 4^order less error, a third of which is granted to the asymptotic regime.
     assert errors[0] / errors[1] > 4**order / 1.5
@@ -40,14 +40,14 @@ def test_error_falls_with_the_order_of_the_sampler(name, order):
 
 @pytest.mark.parametrize("name", ["euler", "heun", "dpmpp_2m"])
 def test_deterministic_samplers_reach_the_exact_solution(name):
-    x = sampling.SAMPLERS[name](denoise, start(), levels(400))
+    x = samplers.SAMPLERS[name](denoise, start(), levels(400))
     assert_close(x, exact(start(), 80.0), rtol=0.03 if name == "euler" else 1e-3, atol=1e-4)
 
 
 def test_euler_with_churn_draws_from_its_generator_only():
     state = torch.get_rng_state()
     runs = [
-        sampling.euler(denoise, start(), levels(8), S_churn=4.0, generator=torch.Generator().manual_seed(s))
+        samplers.euler(denoise, start(), levels(8), S_churn=4.0, generator=torch.Generator().manual_seed(s))
         for s in (1, 1, 2)
     ]
     assert torch.equal(runs[0], runs[1])
@@ -57,12 +57,12 @@ def test_euler_with_churn_draws_from_its_generator_only():
 
 def test_churn_needs_a_generator():
     with pytest.raises(ValueError, match="generator"):
-        sampling.euler(denoise, start(), levels(4), S_churn=4.0)
+        samplers.euler(denoise, start(), levels(4), S_churn=4.0)
 
 
 def test_churned_latents_keep_the_deviation_of_their_noise_level():
     x = torch.randn(200_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 80.0
-    y, t_hat = sampling.churn(x, levels(8), 0, 8.0, 0.0, math.inf, 1.0, torch.Generator().manual_seed(4))
+    y, t_hat = samplers.churn(x, levels(8), 0, 8.0, 0.0, math.inf, 1.0, torch.Generator().manual_seed(4))
     assert t_hat > 80.0
     assert_close(y.std(), t_hat, rtol=0.01, atol=0)  # 200,000 draws: standard error 0.16 %
 
@@ -70,15 +70,15 @@ def test_churned_latents_keep_the_deviation_of_their_noise_level():
 def test_ancestral_samples_have_the_data_deviation():
     g = torch.Generator().manual_seed(5)
     x = torch.randn(20_000, generator=g, dtype=torch.float64) * math.sqrt(80.0**2 + STD**2)
-    y = sampling.euler_ancestral(denoise, x, levels(200), generator=g)
+    y = samplers.euler_ancestral(denoise, x, levels(200), generator=g)
     assert_close(y.std().item(), STD, rtol=0.03, atol=0)  # 0.5 % sampling error, 1-2 % of 200 Euler steps
 
 
 def test_ancestral_without_noise_is_euler():
     g = torch.Generator()
     assert_close(
-        sampling.euler_ancestral(denoise, start(), levels(9), eta=0.0, generator=g),
-        sampling.euler(denoise, start(), levels(9)),
+        samplers.euler_ancestral(denoise, start(), levels(9), eta=0.0, generator=g),
+        samplers.euler(denoise, start(), levels(9)),
     )
 
 
@@ -89,17 +89,17 @@ def test_consistency_sampling_returns_the_last_denoised_value():
         calls.append(denoise(x, sigma))
         return calls[-1]
 
-    x = sampling.lcm(record, start(), levels(4), generator=torch.Generator().manual_seed(0))
+    x = samplers.lcm(record, start(), levels(4), generator=torch.Generator().manual_seed(0))
     assert torch.equal(x, calls[-1])
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("name", sampling.SAMPLERS)
+@pytest.mark.parametrize("name", samplers.SAMPLERS)
 def test_samplers_report_each_step_and_leave_their_arguments(name):
     x, sigmas, steps = start(), levels(5), []
     kept = x.clone(), sigmas.clone()
     kw = {"generator": torch.Generator()} if name in ("euler_ancestral", "lcm") else {}
-    y = sampling.SAMPLERS[name](denoise, x, sigmas, on_step=lambda i, n: steps.append((i, n)), **kw)
+    y = samplers.SAMPLERS[name](denoise, x, sigmas, on_step=lambda i, n: steps.append((i, n)), **kw)
     assert steps == [(i, 5) for i in range(5)]
     assert torch.equal(x, kept[0])
     assert torch.equal(sigmas, kept[1])
@@ -123,15 +123,17 @@ def test_karras_levels_of_25_steps():
         15.590,
     ]
     published += [10.097, 6.354, 3.870, 2.269, 1.273, 0.678, 0.339, 0.157, 0.0664, 0.0248, 0.00788, 0.002, 0]
-    assert_close(sampling.karras(25), torch.tensor(published), rtol=4e-3, atol=1e-5)  # three printed digits
+    assert_close(
+        noise_levels.karras(25), torch.tensor(published), rtol=4e-3, atol=1e-5
+    )  # three printed digits
 
 
 def test_ays_levels_are_the_published_ones_at_ten_steps():
-    assert_close(sampling.ays(10), torch.tensor([*sampling.AYS_SVD[:-1], 0.0]))
+    assert_close(noise_levels.ays(10), torch.tensor([*noise_levels.AYS_SVD[:-1], 0.0]))
 
 
 def test_ays_levels_between_are_log_linear():
-    sigmas = sampling.ays(20)
+    sigmas = noise_levels.ays(20)
     assert len(sigmas) == 21
     assert_close(sigmas[1], torch.tensor(math.sqrt(700 * 54.5)))
     assert (sigmas[:-1] > sigmas[1:]).all()
@@ -146,17 +148,17 @@ def test_ays_levels_between_are_log_linear():
 )
 def test_consistency_levels_are_those_of_animatelcm(n, published):
     assert_close(
-        sampling.consistency(n), torch.tensor(published, dtype=torch.float32), rtol=1e-5, atol=5e-4
+        noise_levels.consistency(n), torch.tensor(published, dtype=torch.float32), rtol=1e-5, atol=5e-4
     )  # three printed decimals
 
 
 def test_consistency_levels_end_with_the_grid():
     with pytest.raises(ValueError, match="41 steps do not fit the 40 levels"):
-        sampling.consistency(41)
+        noise_levels.consistency(41)
 
 
 @pytest.mark.parametrize(
-    "schedule", [sampling.consistency, sampling.karras, sampling.ays, sampling.exponential]
+    "schedule", [noise_levels.consistency, noise_levels.karras, noise_levels.ays, noise_levels.exponential]
 )
 def test_one_step_goes_from_the_top_to_zero(schedule):
     assert_close(schedule(1), torch.tensor([700.0, 0.0]))

@@ -1,0 +1,51 @@
+"""The noise levels of a run: n + 1 values of sigma that fall from `SIGMA_MAX` and end in 0, float32."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+SIGMA_MIN, SIGMA_MAX, RHO = 0.002, 700.0, 7.0  # as trained; standard deviations in units of the data's
+AYS_SVD = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002)
+
+
+def karras(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX, rho: float = RHO) -> Tensor:
+    """n + 1 levels, warped by rho between sigma_max and sigma_min, then 0 (EDM, eq. 5): n + 1, float32."""
+    ramp = torch.linspace(0, 1, n)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return append_zero((high + ramp * (low - high)) ** rho)
+
+
+def ays(n: int) -> Tensor:
+    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024): n + 1."""
+    at = torch.linspace(0, len(AYS_SVD) - 1, n + 1, dtype=torch.float64)
+    logs = torch.tensor(AYS_SVD, dtype=torch.float64).log()
+    i = at.floor().long().clamp(max=len(AYS_SVD) - 2)
+    return append_zero(torch.lerp(logs[i], logs[i + 1], at - i).exp().float()[:-1])
+
+
+def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """n levels evenly spaced in log sigma, then 0: n + 1, float32."""
+    return append_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), n).exp())
+
+
+def consistency(n: int, *, grid: int = 40) -> Tensor:
+    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th, then 0 (AnimateLCM-SVD)."""
+    if not 1 <= n <= grid:
+        raise ValueError(f"{n} steps do not fit the {grid} levels of a consistency model; use 1 to {grid}")
+    return append_zero(karras(grid)[:-1][:: grid // n][:n])
+
+
+def append_zero(sigmas: Tensor) -> Tensor:
+    return torch.cat([sigmas, sigmas.new_zeros(1)])
+
+
+SCHEDULES: dict[str, Callable[..., Tensor]] = {
+    "karras": karras,
+    "ays": ays,
+    "exponential": exponential,
+    "consistency": consistency,
+}
