@@ -23,18 +23,26 @@ def _plain(layer: torch.nn.Module, x: torch.Tensor) -> bool:
     )
 
 
+class _Casting:
+    """Tells the core whether the host casts this layer's weights to its input's dtype."""
+
+    @property
+    def casts_weights(self) -> bool:
+        return bool(self.comfy_cast_weights)
+
+
 @cache
 def fast(base) -> SimpleNamespace:
     """`base` (a class of `comfy.ops`) as the `ops` of our networks."""
 
-    class Linear(base.Linear):
+    class Linear(_Casting, base.Linear):
         def forward(self, x, *args, **kwargs):
             if _plain(self, x):
                 comfy.ops.run_every_op()
                 return core_ops.linear(x, self.weight, self.bias)
             return super().forward(x, *args, **kwargs)
 
-    class GroupNorm(base.GroupNorm):
+    class GroupNorm(_Casting, base.GroupNorm):
         def forward(self, x, inplace=False):
             if _plain(self, x):
                 comfy.ops.run_every_op()
@@ -53,11 +61,17 @@ def fast(base) -> SimpleNamespace:
             comfy.ops.uncast_bias_weight(self, weight, bias, stream)
             return y
 
+    class Conv2d(_Casting, base.Conv2d):
+        pass
+
+    class Conv3d(_Casting, base.Conv3d):
+        pass
+
     return SimpleNamespace(
         Linear=Linear,
         GroupNorm=GroupNorm,
         LayerNorm=base.LayerNorm,
-        Conv2d=base.Conv2d,
-        Conv3d=base.Conv3d,
+        Conv2d=Conv2d,
+        Conv3d=Conv3d,
         Embedding=base.Embedding,
     )

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,7 @@ from ..models.ops import merge_moments, moments
 from ..models.timeconv import to_frames, to_time
 from ..models.vae import VAE, VAEConfig
 from ..models.vae_blocks import VideoResBlock
+from ..signatures import OnStep
 from .half import call, finite
 from .stages import Stage, stages
 
@@ -67,7 +68,7 @@ def decode(
     *,
     t: int,
     memory: int | None = None,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one piece.
 
@@ -94,7 +95,7 @@ def decode(
 class Steps:
     """Reports finished groups of frames and slabs."""
 
-    def __init__(self, n: int, on_step: Callable[[int, int], None] | None):
+    def __init__(self, n: int, on_step: OnStep | None):
         self.i, self.n, self.on_step = 0, n, on_step
 
     def done(self) -> None:
@@ -163,7 +164,10 @@ class Clip:
         statistics = []
         for group in stage.groups(t)[::order]:
             place = self.frames[group]
-            x = finite(stage.layers, self.view(before)[group].to(self.device), out=place)
+            into = partial(stage.spatial, out=place)
+            x = finite(
+                into, self.view(before)[group].to(self.device), f"decoder stage of {stage.channels} channels"
+            )
             if stage.block is not None:
                 statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
             if x is not place:
@@ -186,60 +190,42 @@ def _mix(
     norm1, silu, conv1 = block.time_stack.in_layers
     norm2, _, _, conv2 = block.time_stack.out_layers
     t = len(clip.frames)
+    what = f"temporal layer of {conv2.out_channels} channels"
     mean, variance = (torch.cat(s)[:, None] for s in zip(*statistics))
-    into = [_Normalize(norm1, *_merge(mean, variance, [1] * t)), silu, conv1]
+    whole1 = _merge(mean, variance, [1] * t)
 
     def part(slab: slice) -> Tensor:
         return clip.frames[:, :, slab].to(clip.device)
 
+    def first(v: Tensor) -> Tensor:
+        return call(conv1, silu(norm1.normalize(v, *whole1)))
+
     kept, statistics = [], []
     for slab in slabs:
-        u = finite(into, to_time(part(slab), t))
+        u = finite(first, to_time(part(slab), t), what)
         statistics.append(moments(u, norm2.num_groups))
         kept.append(u if keep else None)
         del u
         steps.done()
 
     mean, variance = (torch.stack(s) for s in zip(*statistics))
-    out = [
-        _Normalize(norm2, *_merge(mean, variance, [s.stop - s.start for s in slabs]), owned=True),
-        silu,
-        conv2,
-    ]
+    whole2 = _merge(mean, variance, [s.stop - s.start for s in slabs])
     alpha = block.alpha(mean)  # float32; each slab takes it in its own dtype
+
+    def second(u: Tensor) -> Tensor:
+        return call(conv2, silu(norm2.normalize(u, *whole2, inplace=u.dtype == torch.float32)))
+
+    def mix(v: Tensor, r: Tensor) -> Tensor:
+        return torch.addcmul(v, r.to(v), alpha.to(v))
+
     for slab in slabs:
         u = kept.pop(0)
-        r = finite(out, finite(into, to_time(part(slab), t)) if u is None else u)
+        u = finite(first, to_time(part(slab), t), what) if u is None else u
+        r = to_frames(finite(second, u, what), slab.stop - slab.start)
         del u
-        x = finite([_Mix(to_frames(r, slab.stop - slab.start), alpha)], part(slab))
+        clip.put((slice(None), slice(None), slab), finite(partial(mix, r=r), part(slab), what))
         del r
-        clip.put((slice(None), slice(None), slab), x)
-        del x
         steps.done()
-
-
-class _Normalize(nn.Module):
-    """A group norm with statistics gathered over the whole clip; in place where x is `owned` and nothing is repeated."""
-
-    def __init__(self, norm: nn.Module, mean: Tensor, variance: Tensor, *, owned: bool = False):
-        super().__init__()
-        self.norm, self.mean, self.variance, self.owned = norm, mean, variance, owned
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm.normalize(
-            x, self.mean, self.variance, inplace=self.owned and x.dtype == torch.float32
-        )
-
-
-class _Mix(nn.Module):
-    """v + a r"""
-
-    def __init__(self, r: Tensor, alpha: Tensor):
-        super().__init__()
-        self.r, self.alpha = r, alpha
-
-    def forward(self, v: Tensor) -> Tensor:
-        return torch.addcmul(v, self.r.to(v), self.alpha.to(v))
 
 
 def _merge(mean: Tensor, variance: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from ..models.vae import VAE
 from ..models.vae_blocks import ResBlock, Upsample, VideoResBlock
+from .half import HALF, call
 
 
 @dataclass
@@ -19,6 +20,15 @@ class Stage:
     channels: int  # of the result
     scale: int  # its resolution, in latents
     batch: int  # frames that together are no larger than one of the full resolution
+
+    def spatial(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The per-frame layers: n c h w -> n c' h' w'. In float32 `out`, which may overlap x, holds the result if it can."""
+        *most, last = self.layers
+        for layer in most:  # each input is freed before the next layer runs
+            x = call(layer, x)
+        spare = isinstance(last, SpatialHalf) and x.dtype not in HALF and out is not None
+        spare = spare and (out.device, out.dtype) == (x.device, x.dtype)
+        return call(last, x, out=out) if spare else call(last, x)
 
     def groups(self, t: int) -> list[slice]:
         """Cuts of t frames that hold no more than one frame of the full resolution."""
@@ -40,25 +50,44 @@ def _even(n: int, most: int) -> list[slice]:
     return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
 
-class Raise(nn.Module):
-    """An upsampling and the spatial half of the block after it, which holds the largest tensor of the decoder alone."""
+class SpatialHalf(nn.Module):
+    """The spatial half of a block, with the upsampling before it where there is one.
 
-    def __init__(self, upsample: Upsample, block: ResBlock):
+    Upsampled, it holds the largest tensor of the decoder, and holds it alone.
+    """
+
+    def __init__(self, block: ResBlock, upsample: Upsample | None):
         super().__init__()
-        self.upsample, self.block = upsample, block
+        self.block, self.upsample = block, upsample
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        return self.block(x, upsample=self.upsample, out=out)
+        """n c h w -> n c' h w, or 2h 2w. `out`, which may overlap x, is used as memory and holds the result."""
+        if self.upsample is None:
+            return self.block.spatial(x)
+        block = self.block
+        x = self.upsample(x)
+        skip = x if block.nin_shortcut is None else block.nin_shortcut(x)
+        skip = skip if out is None else out.copy_(skip)
+        h = block.silu(block.norm1(x, inplace=block.nin_shortcut is not None))
+        del x
+        h = block.conv1(h)
+        h = block.silu(block.norm2(h, inplace=True))
+        h = block.conv2(h)
+        return h.add_(skip) if out is None else out.add_(h)
 
 
 def stages(vae: VAE) -> list[Stage]:
     """The decoder, cut after the spatial half of every block that mixes frames."""
     first, narrow = vae.first_stage_model, vae.config.ch * vae.config.ch_mult[0]
     full = 2 ** (len(vae.config.ch_mult) - 1)
-    result, layers, scale = [], [first.post_quant_conv] if first.post_quant_conv is not None else [], 1
-    for module in first.decoder.stages():
-        raised = bool(layers) and isinstance(layers[-1], Upsample)
-        layers.append(Raise(layers.pop(), module) if raised else module)
+    layers: list[nn.Module] = [first.post_quant_conv] if first.post_quant_conv is not None else []
+    result, scale = [], 1
+    for module in first.decoder.layers():
+        if isinstance(module, ResBlock):
+            upsample = layers.pop() if layers and isinstance(layers[-1], Upsample) else None
+            layers.append(SpatialHalf(module, upsample))
+        else:
+            layers.append(module)
         scale *= 2 if isinstance(module, Upsample) else 1
         if isinstance(module, VideoResBlock):
             c = module.conv2.out_channels

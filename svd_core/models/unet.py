@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from . import ops as core_ops
 from .hooks import NO_HOOKS, Hooks
-from .unet_blocks import Downsample, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
+from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
 
 
 @dataclass(frozen=True)
@@ -97,35 +97,36 @@ class VideoUNet(nn.Module):
         emb = hooks.embedding(emb + self.label_emb(y.to(x.dtype)))
         context = context.to(x.dtype)
         time_context = context[::t] if time_context is None else time_context.to(x.dtype)
-        args = (emb, context, time_context, t, hooks, image_only)
+        given = Pass(emb, context, time_context, t, hooks, image_only)
 
         h = x.contiguous(memory_format=torch.channels_last)
         skips = []
         for i, block in enumerate(self.input_blocks):
             hooks.enter_block("input", i)
-            h, skip = hooks.after_input(block(h, *args))
+            h, skip = hooks.after_input(block(h, given))
             skips.append(skip)
             del skip
 
         hooks.enter_block("middle", 0)
-        h = hooks.after_middle(self.middle_block(h, *args))
+        h = hooks.after_middle(self.middle_block(h, given))
 
         for i, block in enumerate(self.output_blocks):
             hooks.enter_block("output", i)
-            h = torch.cat(hooks.before_output(h, skips.pop()), dim=1)  # neither half stays alive
-            h = block(h, *args, size=skips[-1].shape[2:] if skips else None)
+            h = torch.cat(
+                hooks.before_output(h, skips.pop()), dim=1
+            )  # written this way, both halves can be freed
+            h = block(h, given, size=skips[-1].shape[2:] if skips else None)
         return self.out(h)
 
 
 class Block(nn.Sequential):
-    """The layers between two skips; each gets what it needs of the pass's inputs."""
+    """The layers between two skips."""
 
-    def forward(self, h: Tensor, emb, context, time_context, t, hooks, image_only, size=None) -> Tensor:
+    def forward(self, h: Tensor, given: Pass, size: torch.Size | None = None) -> Tensor:
+        """(b t) c h w -> (b t) c' h' w'; `size` is that of the skip to be joined after an upsampling."""
         for layer in self:
-            if isinstance(layer, VideoResBlock):
-                h = layer(h, emb, t, image_only)
-            elif isinstance(layer, SpatialVideoTransformer):
-                h = layer(h, context, time_context, t, hooks, image_only)
+            if isinstance(layer, VideoResBlock | SpatialVideoTransformer):
+                h = layer(h, given)
             elif isinstance(layer, Upsample):
                 h = layer(h, size)
             else:

@@ -6,6 +6,7 @@ Activations stay channels-last, (b t) c h w, so that frames, tokens and time col
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,18 @@ from torch import Tensor, nn
 from .hooks import Hooks
 from .ops import SiLU
 from .timeconv import time_conv, to_frames, to_time
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What the blocks of one pass over b videos of t frames share."""
+
+    emb: Tensor  # (b t) e, noise level and micro-conditions
+    context: Tensor  # (b t) l e
+    time_context: Tensor  # b l e
+    t: int
+    hooks: Hooks
+    image_only: bool = False  # skip every temporal layer
 
 
 def sinusoid(v: Tensor, dim: int) -> Tensor:
@@ -65,15 +78,14 @@ class VideoResBlock(ResBlock):
         self.time_stack = ResBlock(c_out, c_out, emb, conv=lambda i, o: time_conv(ops, i, o, **factory), **kw)
         self.time_mixer = Mixer(**factory)
 
-    def forward(self, x: Tensor, emb: Tensor, t: int, image_only: bool = False) -> Tensor:
-        """(b t) c_in h w, emb (b t) e -> (b t) c_out h w"""
-        v = self.residual(x, self.emb_layers(emb)[:, :, None, None])
+    def forward(self, x: Tensor, given: Pass) -> Tensor:
+        """(b t) c_in h w -> (b t) c_out h w"""
+        v = self.residual(x, self.emb_layers(given.emb)[:, :, None, None])
         v = v.add_(x if self.skip_connection is None else self.skip_connection(x))
-        if image_only:
+        if given.image_only:
             return v
-        r = self.time_stack.residual(
-            to_time(v, t), rearrange(self.time_stack.emb_layers(emb), "(b t) c -> b c t 1", t=t)
-        )
+        emb = rearrange(self.time_stack.emb_layers(given.emb), "(b t) c -> b c t 1", t=given.t)
+        r = self.time_stack.residual(to_time(v, given.t), emb)
         return self.time_mixer(v, to_frames(r, v.shape[2]))
 
 
@@ -214,17 +226,17 @@ class SpatialVideoTransformer(nn.Module):
         )
         self.time_mixer = Mixer(**factory)
 
-    def forward(
-        self, x: Tensor, context: Tensor, time_context: Tensor, t: int, hooks: Hooks, image_only: bool = False
-    ) -> Tensor:
-        """x (b t) c h w, context (b t) l e, time_context b l e -> (b t) c h w"""
+    def forward(self, x: Tensor, given: Pass) -> Tensor:
+        """(b t) c h w -> (b t) c h w"""
         n, c, h, _ = x.shape
+        hooks = given.hooks
         hooks.enter_transformer(x.shape)
         v = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
-        v = self.transformer_blocks[0](v, context, hooks)
-        if not image_only:
-            frame = self.time_pos_embed(sinusoid(torch.arange(t, device=x.device), c).to(v.dtype))
-            m = self.time_stack[0](v + frame.repeat(n // t, 1)[:, None], time_context, t, hooks)
+        v = self.transformer_blocks[0](v, given.context, hooks)
+        if not given.image_only:
+            frame = self.time_pos_embed(sinusoid(torch.arange(given.t, device=x.device), c).to(v.dtype))
+            at = v + frame.repeat(n // given.t, 1)[:, None]
+            m = self.time_stack[0](at, given.time_context, given.t, hooks)
             v = self.time_mixer(v, m.sub_(v))
         hooks.leave_transformer()
         return rearrange(self.proj_out(v), "n (h w) c -> n c h w", h=h) + x

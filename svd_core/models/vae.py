@@ -101,18 +101,18 @@ class Decoder(nn.Module):
             self.conv_out = ops.Conv2d(c, 3, 3, padding=1, **factory)
         self.silu = core_ops.SiLU()
 
-    def stages(self) -> list[nn.Module]:
+    def layers(self) -> list[nn.Module]:
         """The modules in the order in which they are applied."""
-        stages = [self.conv_in, self.mid.block_1, self.mid.attn_1, self.mid.block_2]
+        layers: list[nn.Module] = [self.conv_in, self.mid.block_1, self.mid.attn_1, self.mid.block_2]
         for level in reversed(self.up):
-            stages += [*level.block, *([level.upsample] if level.upsample is not None else [])]
-        return [*stages, self.norm_out, self.silu, self.conv_out]
+            layers += [*level.block, *([level.upsample] if level.upsample is not None else [])]
+        return [*layers, self.norm_out, self.silu, self.conv_out]
 
     def forward(self, z: Tensor, t: int) -> Tensor:
         """(b t) z h w -> (b t) 3 8h 8w about [-1, 1]; every frame depends on all t frames of its clip."""
         x = z
-        for stage in self.stages():
-            x = stage(x, t) if isinstance(stage, VideoResBlock) else stage(x)
+        for layer in self.layers():
+            x = layer(x, t) if isinstance(layer, VideoResBlock) else layer(x)
         mix = self.time_mix()
         return x if mix is None else to_frames(mix(to_time(x, t)), x.shape[2])
 

@@ -26,21 +26,16 @@ class ResBlock(nn.Module):
         self.nin_shortcut = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
         self.silu = core_ops.SiLU()
 
-    def forward(self, x: Tensor, upsample: nn.Module | None = None, out: Tensor | None = None) -> Tensor:
-        """n c_in h w -> n c_out h w, or 2h 2w where `upsample` goes first: then its result is freed as soon as may be.
-
-        `out`, which then may overlap x, takes the result and serves as memory before.
-        """
-        owned = upsample is not None and self.nin_shortcut is not None
-        x = x if upsample is None else upsample(x)
+    def spatial(self, x: Tensor) -> Tensor:
+        """n c_in h w -> n c_out h w"""
         skip = x if self.nin_shortcut is None else self.nin_shortcut(x)
-        skip = skip if out is None else out.copy_(skip)
-        h = self.silu(self.norm1(x, inplace=owned))
-        del x
-        h = self.conv1(h)
+        h = self.conv1(self.silu(self.norm1(x)))
         h = self.silu(self.norm2(h, inplace=True))  # one name, so that nothing outlives its use
-        h = self.conv2(h)
-        return h.add_(skip) if out is None else out.add_(h)
+        return self.conv2(h).add_(skip)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c_in h w -> n c_out h w"""
+        return self.spatial(x)
 
 
 class TimeStack(nn.Module):
@@ -75,15 +70,14 @@ class VideoResBlock(ResBlock):
         """The temporal weight, computed in float32, in the dtype and on the device of `like`."""
         return torch.sigmoid(self.mix_factor.float()).to(like)
 
-    def forward(
-        self, x: Tensor, t: int | None = None, upsample: nn.Module | None = None, out: Tensor | None = None
-    ) -> Tensor:
-        """(b t) c_in h w -> (b t) c_out h w; without t, the spatial half v alone."""
-        v = super().forward(x, upsample, out)
-        if t is None:
-            return v
+    def temporal(self, v: Tensor, t: int) -> Tensor:
+        """(b t) c h w -> the same, each frame mixed with its neighbours."""
         r = to_frames(self.time_stack(to_time(v, t)), v.shape[2])
         return torch.addcmul(v, r, self.alpha(v))
+
+    def forward(self, x: Tensor, t: int) -> Tensor:
+        """(b t) c_in h w -> (b t) c_out h w"""
+        return self.temporal(self.spatial(x), t)
 
 
 class AttnBlock(nn.Module):
