@@ -193,7 +193,7 @@ def test_categories_are_named_in_every_language():
 
 
 def test_memory_limits_of_the_decode_page_are_the_decoders_own():
-    decode, vae = pytest.importorskip("svd_core.decode.exact"), pytest.importorskip("svd_core.models.vae")
+    decode, vae = pytest.importorskip("svd_core.decode.plan"), pytest.importorskip("svd_core.models.vae")
     config = vae.VAEConfig(
         ch=128,
         ch_mult=(1, 2, 4, 4),

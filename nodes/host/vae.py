@@ -14,7 +14,8 @@ from torch import Tensor
 from ...svd_core.checkpoint import read as core_checkpoint
 from ...svd_core.checkpoint.convert import fold_quant_conv
 from ...svd_core.checkpoint.read import Checkpoint
-from ...svd_core.decode import exact as core_decode
+from ...svd_core.decode.exact import decode
+from ...svd_core.decode.plan import TIERS, plan
 from ...svd_core.models.vae import VAE
 from .. import convert
 from . import finite, ops
@@ -79,12 +80,12 @@ class PureVAE(comfy.sd.VAE):
     def decode_exact(self, z: Tensor, memory: int = 0) -> Tensor:
         """t 4 h w, unscaled -> t H W 3 in [0, 1]; `memory` in bytes bounds the activations, 0 = what is free."""
         z = z[:, :, 0] if z.ndim == 5 else z
-        quick = core_decode.plan(
+        quick = plan(
             self.first_stage_model.config,
             *z.shape[:1],
             *z.shape[2:],
             itemsize=self.vae_dtype.itemsize,
-            memory=memory or core_decode.TIERS[-1],
+            memory=memory or TIERS[-1],
             can_offload=self.device.type != "cpu",
         )
         self._load(quick.peak)
@@ -92,7 +93,7 @@ class PureVAE(comfy.sd.VAE):
         budget = memory or int(self.patcher.get_free_memory(self.device) * FREE_SHARE)
         for attempts_left in range(RETRIES, -1, -1):
             try:
-                x = core_decode.decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=on_step())
+                x = decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=on_step())
                 return convert.image(self._checked(x).float()).to(self.output_device, self._output_dtype())
             except Exception as error:
                 if memory or not attempts_left or not _is_out_of_memory(error):

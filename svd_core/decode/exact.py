@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -17,48 +17,12 @@ from torch import Tensor, nn
 
 from ..models.ops import merge_moments, moments
 from ..models.timeconv import to_frames, to_time
-from ..models.vae import VAE, VAEConfig
+from ..models.vae import VAE
 from ..models.vae_blocks import VideoResBlock
 from ..signatures import OnStep
 from .half import call, finite
+from .plan import TIERS, Plan, plan
 from .stages import Stage, stages
-
-GIB = 2**30
-TIERS = tuple(int(g * GIB) for g in (0.25, 0.5, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128))
-WORK = 7.5  # activations of one full-size frame beyond the clip: 5 live tensors, the rest is room for kernels
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a clip is decoded; nothing here changes pixels beyond rounding."""
-
-    keep: bool  # keep the first temporal convolution of the largest level for the clip, or compute it twice
-    offload: bool  # frames that wait leave the device
-    peak: int  # estimated bytes on the device
-
-
-def plan(config: VAEConfig, t: int, h: int, w: int, *, itemsize: int, memory: int, can_offload: bool) -> Plan:
-    """The quickest plan for a clip of t frames of h x w latents within `memory` bytes of device memory.
-
-    The limit is rounded down to one of `TIERS`, so that nearby limits give the same bytes. Raises ValueError with the
-    smallest possible limit when nothing fits.
-    """
-    scale = 2 ** (len(config.ch_mult) - 1)
-    H, W = scale * h, scale * w
-    frame = config.ch * config.ch_mult[0] * H * W * itemsize
-    work = int(WORK * frame)
-    options = [Plan(True, False, 2 * t * frame + work), Plan(False, False, t * frame + work)]
-    if can_offload:
-        options.append(Plan(False, True, work))
-    tier = max((m for m in TIERS if m <= memory), default=0)
-    for option in options:
-        if option.peak <= tier:
-            return option
-    least = min((m for m in TIERS if m >= options[-1].peak), default=options[-1].peak)
-    raise ValueError(
-        f"decoding {t} frames of {W}x{H} needs a limit of at least {least / GIB:g} GiB, and {memory / GIB:.2f} GiB is "
-        "allowed; raise the memory limit, or decode fewer or smaller frames"
-    )
 
 
 @torch.no_grad()
@@ -152,6 +116,10 @@ class Clip:
         self.memory = self.memory.to(x.dtype)
         self.frames[where] = x
 
+    def rows(self, slab: slice) -> Tensor:
+        """A slab of space of every frame: t c rows w, on the device that computes."""
+        return self.frames[:, :, slab].to(self.device)
+
     def refill(self, stage: Stage, steps: Steps) -> list[tuple[Tensor, Tensor]]:
         """Put the result of a stage in the place of the frames; norm statistics n g of every group for the block after it.
 
@@ -164,10 +132,8 @@ class Clip:
         statistics = []
         for group in stage.groups(t)[::order]:
             place = self.frames[group]
-            into = partial(stage.spatial, out=place)
-            x = finite(
-                into, self.view(before)[group].to(self.device), f"decoder stage of {stage.channels} channels"
-            )
+            x = self.view(before)[group].to(self.device)
+            x = finite(partial(stage.spatial, out=place), x, f"decoder stage of {stage.channels} channels")
             if stage.block is not None:
                 statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
             if x is not place:
@@ -194,15 +160,12 @@ def _mix(
     mean, variance = (torch.cat(s)[:, None] for s in zip(*statistics))
     whole1 = _merge(mean, variance, [1] * t)
 
-    def part(slab: slice) -> Tensor:
-        return clip.frames[:, :, slab].to(clip.device)
-
     def first(v: Tensor) -> Tensor:
         return call(conv1, silu(norm1.normalize(v, *whole1)))
 
     kept, statistics = [], []
     for slab in slabs:
-        u = finite(first, to_time(part(slab), t), what)
+        u = finite(first, to_time(clip.rows(slab), t), what)
         statistics.append(moments(u, norm2.num_groups))
         kept.append(u if keep else None)
         del u
@@ -215,15 +178,15 @@ def _mix(
     def second(u: Tensor) -> Tensor:
         return call(conv2, silu(norm2.normalize(u, *whole2, inplace=u.dtype == torch.float32)))
 
-    def mix(v: Tensor, r: Tensor) -> Tensor:
-        return torch.addcmul(v, r.to(v), alpha.to(v))
-
     for slab in slabs:
         u = kept.pop(0)
-        u = finite(first, to_time(part(slab), t), what) if u is None else u
+        u = finite(first, to_time(clip.rows(slab), t), what) if u is None else u
         r = to_frames(finite(second, u, what), slab.stop - slab.start)
         del u
-        clip.put((slice(None), slice(None), slab), finite(partial(mix, r=r), part(slab), what))
+        clip.put(
+            (slice(None), slice(None), slab),
+            finite(lambda v, r=r: torch.addcmul(v, r.to(v), alpha.to(v)), clip.rows(slab), what),
+        )
         del r
         steps.done()
 

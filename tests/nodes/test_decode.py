@@ -92,16 +92,16 @@ def test_decoding_shows_progress(host, ours, latent, monkeypatch):
 
 
 def test_running_out_of_memory_is_tried_again_in_less(host, ours, latent, monkeypatch):
-    core, budgets = host.pack("svd_core.decode.exact"), []
+    glue, budgets = host.pack("nodes.host.vae"), []
 
-    def short_of_memory(vae, z, *, memory, real=core.decode, **kwargs):
+    def short_of_memory(vae, z, *, memory, real=glue.decode, **kwargs):
         budgets.append(memory)
         if len(budgets) < 3:
             raise torch.OutOfMemoryError("no room")
         return real(vae, z, memory=memory, **kwargs)
 
     wanted = decode(host, ours.vae, latent)
-    monkeypatch.setattr(core, "decode", short_of_memory)
+    monkeypatch.setattr(glue, "decode", short_of_memory)
     assert torch.equal(decode(host, ours.vae, latent), wanted)
     assert budgets[1:] == [budgets[0] // 2, budgets[0] // 4]
     budgets.clear()

@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from svd_core.decode.exact import GIB, TIERS, decode, plan
+from svd_core.decode.exact import decode
+from svd_core.decode.plan import GIB, TIERS, plan
 from svd_core.decode.stages import stages
 from svd_core.models.vae import VAEConfig
 
