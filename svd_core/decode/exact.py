@@ -157,8 +157,7 @@ def _mix(
     norm2, _, _, conv2 = block.time_stack.out_layers
     t = len(clip.frames)
     what = f"temporal layer of {conv2.out_channels} channels"
-    mean, variance = (torch.cat(s)[:, None] for s in zip(*statistics))
-    whole1 = _merge(mean, variance, [1] * t)
+    whole1 = _merge(statistics, [1] * t)
 
     def first(v: Tensor) -> Tensor:
         return call(conv1, silu(norm1.normalize(v, *whole1)))
@@ -171,9 +170,8 @@ def _mix(
         del u
         steps.done()
 
-    mean, variance = (torch.stack(s) for s in zip(*statistics))
-    whole2 = _merge(mean, variance, [s.stop - s.start for s in slabs])
-    alpha = block.alpha(mean)  # float32; each slab takes it in its own dtype
+    whole2 = _merge(statistics, [s.stop - s.start for s in slabs])
+    alpha = block.alpha(whole2[0])  # float32; each slab takes it in its own dtype
 
     def second(u: Tensor) -> Tensor:
         return call(conv2, silu(norm2.normalize(u, *whole2, inplace=u.dtype == torch.float32)))
@@ -191,7 +189,8 @@ def _mix(
         steps.done()
 
 
-def _merge(mean: Tensor, variance: Tensor, counts: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and variance n g of parts p n g with the given relative sizes."""
+def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and variance 1 g of a whole whose p parts, of the given relative sizes, have p g between them."""
+    mean, variance = (torch.cat(s)[:, None] for s in zip(*statistics))
     count = torch.tensor(counts, dtype=torch.float32, device=mean.device).view(-1, 1, 1)
     return merge_moments(mean, variance, count, dim=0)
