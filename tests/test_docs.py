@@ -299,15 +299,26 @@ def links(path):
     return re.findall(r"\[([^\]]*)\]\(([^)]+)\)", path.read_text(encoding="utf-8"))
 
 
-def test_readme_links_lead_to_what_they_name():
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "svd_core").rglob("*.md")])
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_links_lead_to_what_they_name(page):
     """A link whose text is the name of a test leads to the file that holds it."""
-    found = [
-        (text, target) for text, target in links(ROOT / "README.md") if not target.startswith(("http", "#"))
-    ]
-    tests = [(text.strip("`"), ROOT / target) for text, target in found if text.startswith("`test_")]
-    assert len(tests) > 10
+    found = [(text, target) for text, target in links(page) if not target.startswith(("http", "#"))]
+    assert [target for _, target in found if not (page.parent / target).is_file()] == []
+    tests = [(text.strip("`"), page.parent / target) for text, target in found if text.startswith("`test_")]
     assert [name for name, path in tests if f"def {name}(" not in path.read_text(encoding="utf-8")] == []
-    assert [target for _, target in found if not (ROOT / target).is_file()] == []
+
+
+def test_comparison_with_the_native_nodes_rests_on_tests():
+    rows = [row for row in tables((ROOT / "docs/native.md").read_text(encoding="utf-8"))[0] if row]
+    assert len(rows) > 10
+    assert all("](../" in row[-1] for row in rows)
+
+
+def test_readme_is_short():
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count("\n") <= 100
 
 
 def test_pictures_exist_are_small_and_stand_in_every_language():

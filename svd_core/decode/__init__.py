@@ -1,0 +1,1 @@
+"""From latents to frames, exactly, in bounded memory."""

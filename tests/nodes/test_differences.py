@@ -1,4 +1,4 @@
-"""Where these nodes and the native ones differ, both run side by side; the README's table links here."""
+"""Where these nodes and the native ones differ, both run side by side; the docs/native.md links here."""
 
 import pytest
 
