@@ -3,7 +3,8 @@
 from comfy_api.latest import io
 
 from . import convert
-from .host import encoders
+from .host import encoders, trained
+from .host.say import say
 
 FITS = ["crop", "pad", "stretch", "nearest"]
 TRAINED = "0 takes the checkpoint's own"
@@ -40,6 +41,10 @@ class PureSVDImageToVideo(io.ComfyNode):
                 io.Latent.Output(
                     display_name="latent", is_output_list=True, tooltip="An empty clip per video."
                 ),
+                io.Float.Output(
+                    display_name="fps",
+                    tooltip="Frames per second of natural speed, for Create Video and Interpolate Video.",
+                ),
             ],
         )
 
@@ -59,7 +64,8 @@ class PureSVDImageToVideo(io.ComfyNode):
         fit,
         compatibility,
     ) -> io.NodeOutput:
-        preset = encoders.preset(vae)
+        preset, assumed = trained.of_video(vae, clip_vision)
+        notes = say(assumed) if 0 in (width, height, frames, fps) else None
         x = convert.pixels(image)
         width, height = width or preset.width, height or preset.height
         if fit == "nearest":
@@ -74,9 +80,8 @@ class PureSVDImageToVideo(io.ComfyNode):
         encode = encoders.COMPATIBILITY[compatibility]
         videos = [encode(clip_vision, vae, row, frame, numbers, seed) for row in x.split(1)]
         latents = [convert.empty_latent(frames or preset.frames, width, height) for _ in videos]
-        return io.NodeOutput(
-            [positive for positive, _ in videos], [negative for _, negative in videos], latents
-        )
+        positives, negatives = ([pair[i] for pair in videos] for i in (0, 1))
+        return io.NodeOutput(positives, negatives, latents, float(numbers.fps), ui=notes)
 
 
 def _size_inputs():

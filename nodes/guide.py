@@ -4,6 +4,8 @@ from comfy_api.latest import io
 
 from . import convert, widgets
 from .host import guider as host_guider
+from .host import trained
+from .host.say import say
 
 
 class PureSVDGuider(io.ComfyNode):
@@ -33,6 +35,7 @@ class PureSVDGuider(io.ComfyNode):
     def execute(cls, model, positive, negative, min_cfg, max_cfg, curve) -> io.NodeOutput:
         convert.conditioning("positive", positive)
         convert.conditioning("negative", negative)
-        return io.NodeOutput(
-            host_guider.make_guider(model, positive, negative, widgets.frame_scales(min_cfg, max_cfg, curve))
-        )
+        preset, notes = trained.of_model(model)
+        scales = widgets.frame_scales(preset, min_cfg, max_cfg, curve)
+        guider = host_guider.make_guider(model, positive, negative, scales)
+        return io.NodeOutput(guider, ui=say((notes if curve == widgets.AS_TRAINED else []) + guider.notes))

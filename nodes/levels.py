@@ -2,7 +2,9 @@
 
 from comfy_api.latest import io
 
-from . import widgets
+from . import convert, widgets
+from .host import trained
+from .host.say import say
 
 
 def _range_inputs():
@@ -64,6 +66,17 @@ class PureSVDSigmas(io.ComfyNode):
                 widgets.schedule_input(),
                 widgets.steps_input(),
                 *_range_inputs(),
+                io.Model.Input(
+                    "model",
+                    optional=True,
+                    tooltip="The model that will be sampled, so that steps 0 and as trained are its own; without it "
+                    "they are those of svd.",
+                ),
+                io.Latent.Input(
+                    "latent",
+                    optional=True,
+                    tooltip="The latent that will be sampled, so that levels start where it says.",
+                ),
             ],
             outputs=[
                 io.Sigmas.Output(display_name="sigmas", tooltip="steps + 1 noise levels, the last is 0.")
@@ -71,8 +84,16 @@ class PureSVDSigmas(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, schedule, steps, sigma_max, sigma_min, rho, denoise) -> io.NodeOutput:
-        levels = widgets.noise_levels(
-            schedule, steps, sigma_max=sigma_max, sigma_min=sigma_min, rho=rho, denoise=denoise
-        )
-        return io.NodeOutput(levels)
+    def execute(
+        cls, schedule, steps, sigma_max, sigma_min, rho, denoise, model=None, latent=None
+    ) -> io.NodeOutput:
+        preset, notes = trained.of_model(model)
+        asked = steps == 0 or schedule == widgets.AS_TRAINED
+        schedule, steps = widgets.chosen(preset, schedule=schedule, steps=steps)
+        start = None
+        if latent is not None:
+            convert.latent(latent)
+            start = widgets.start_level(latent)
+        numbers = {"sigma_max": sigma_max, "sigma_min": sigma_min, "rho": rho, "denoise": denoise}
+        levels = widgets.noise_levels(schedule, steps, **numbers, start=start)
+        return io.NodeOutput(levels, ui=say(notes if asked else []))

@@ -5,6 +5,8 @@ from comfy_api.latest import io
 from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert, widgets
 from .host import guider as host_guider
+from .host import trained
+from .host.say import say
 
 
 class PureSVDSample(io.ComfyNode):
@@ -34,14 +36,7 @@ class PureSVDSample(io.ComfyNode):
                 widgets.steps_input(),
                 *widgets.guidance_inputs(),
                 widgets.schedule_input(),
-                io.Combo.Input(
-                    "sampler",
-                    options=list(SAMPLERS),
-                    default="euler",
-                    tooltip="How each step is taken. euler: the reference; heun: two evaluations a step; "
-                    "dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; "
-                    "lcm: for distilled models such as AnimateLCM-SVD at 4 to 8 steps.",
-                ),
+                widgets.sampler_input(),
             ],
             outputs=[io.Latent.Output(display_name="latent", tooltip="The denoised clip, for Decode Video.")],
         )
@@ -53,9 +48,12 @@ class PureSVDSample(io.ComfyNode):
         convert.latent(latent)
         convert.conditioning("positive", positive)
         convert.conditioning("negative", negative)
-        guider = host_guider.make_guider(
-            model, positive, negative, widgets.frame_scales(min_cfg, max_cfg, curve)
-        )
-        method = host_guider.sampler(SAMPLERS[sampler])
-        levels = widgets.noise_levels(schedule, steps)
-        return io.NodeOutput(host_guider.sample(guider, latent, method, levels, seed))
+        preset, notes = trained.of_model(model)
+        asked = widgets.AS_TRAINED in (curve, schedule, sampler) or steps == 0
+        scales = widgets.frame_scales(preset, min_cfg, max_cfg, curve)
+        steps, schedule, sampler = widgets.chosen(preset, steps=steps, schedule=schedule, sampler=sampler)
+        levels = widgets.noise_levels(schedule, steps, start=widgets.start_level(latent))
+        guider = host_guider.make_guider(model, positive, negative, scales)
+        shown = say((notes if asked else []) + guider.notes)
+        out = host_guider.sample(guider, latent, host_guider.sampler(SAMPLERS[sampler]), levels, seed)
+        return io.NodeOutput(out, ui=shown)

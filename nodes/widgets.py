@@ -1,31 +1,49 @@
 """Inputs that several sampling nodes share, and what their values mean to the core."""
 
-from comfy_api.latest import io
+from collections.abc import Callable
 
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svd_core.checkpoint.presets import Preset
 from ..svd_core.sampling import guidance
-from ..svd_core.sampling.noise_levels import SCHEDULES
+from ..svd_core.sampling.noise_levels import SCHEDULES, SIGMA_MAX
+from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert
+
+AS_TRAINED = "as trained"
 
 
 def steps_input():
     return io.Int.Input(
         "steps",
-        default=25,
-        min=1,
+        default=0,
+        min=0,
         max=1000,
-        tooltip="Number of denoising steps. The released checkpoints use 25 (svd) or 30 (svd_xt); fewer is "
-        "faster and rougher.",
+        tooltip="Number of denoising steps. 0 takes the checkpoint's own: 25 (svd), 30 (svd_xt), 4 (AnimateLCM-SVD). "
+        "Fewer is faster and rougher.",
     )
 
 
 def schedule_input():
     return io.Combo.Input(
         "schedule",
-        options=list(SCHEDULES),
-        default="karras",
-        tooltip="How noise falls over the steps. karras: the reference's choice; ays: Align Your Steps, good "
-        "at 10 steps; exponential: even in log noise; consistency: for distilled models such as "
+        options=[AS_TRAINED, *SCHEDULES],
+        default=AS_TRAINED,
+        tooltip="How noise falls over the steps. as trained: the checkpoint's own; karras: the reference's choice; ays: "
+        "Align Your Steps, good at 10 steps; exponential: even in log noise; consistency: for distilled models such as "
         "AnimateLCM-SVD, with the sampler lcm.",
+    )
+
+
+def sampler_input():
+    return io.Combo.Input(
+        "sampler",
+        options=[AS_TRAINED, *SAMPLERS],
+        default=AS_TRAINED,
+        tooltip="How each step is taken. as trained: the checkpoint's own; euler: the reference; heun: two evaluations a "
+        "step; dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; lcm: for distilled models "
+        "such as AnimateLCM-SVD at 4 to 8 steps.",
     )
 
 
@@ -37,8 +55,8 @@ def guidance_inputs():
             min=0.0,
             max=30.0,
             step=0.1,
-            tooltip="Guidance scale, no unit: of the first frame (linear) or both ends (triangle); not used "
-            "by constant. svd 1.0, svd_xt 1.5. Higher follows the photo more closely.",
+            tooltip="Guidance scale, no unit: of the first frame (linear) or both ends (triangle); not used by constant "
+            "and as trained. svd 1.0, svd_xt 1.5. Higher follows the photo more closely.",
         ),
         io.Float.Input(
             "max_cfg",
@@ -46,34 +64,69 @@ def guidance_inputs():
             min=0.0,
             max=30.0,
             step=0.1,
-            tooltip="Guidance scale, no unit: of the last frame (linear), the middle (triangle) or every "
-            "frame (constant). svd 2.5, svd_xt 3.0. Too high over-saturates.",
+            tooltip="Guidance scale, no unit: of the last frame (linear), the middle (triangle) or every frame "
+            "(constant); not used by as trained. svd 2.5, svd_xt 3.0. Too high over-saturates.",
         ),
         io.Combo.Input(
             "curve",
-            options=list(guidance.CURVES),
-            default="linear",
-            tooltip="Guidance over the frames. linear: min to max, as trained; triangle: max in the middle "
-            "(orbits and loops); constant: max on every frame.",
+            options=[AS_TRAINED, *guidance.CURVES],
+            default=AS_TRAINED,
+            tooltip="Guidance over the frames. as trained: the checkpoint's own curve, minimum and maximum, whatever "
+            "min_cfg and max_cfg say; linear: min to max; triangle: max in the middle (orbits and loops); constant: max "
+            "on every frame.",
         ),
     ]
 
 
-def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, denoise=1.0):
-    """steps + 1 noise levels, the last 0; with denoise < 1 the low end of a longer schedule."""
+def chosen(preset: Preset, **values: int | str) -> list:
+    """The values of widgets named as the preset's fields, 0 and "as trained" replaced by the preset's."""
+    return [getattr(preset, name) if value in (0, AS_TRAINED) else value for name, value in values.items()]
+
+
+def start_level(latent: dict | None) -> float | None:
+    """The noise level at which sampling of this LATENT starts; None: where the schedule does, trained 700.
+
+    A node writes it, as Motion does: latent["start_level"] = s makes `samples` (unscaled, as in every LATENT) the mean
+    of the first noised latent, 0.18215 * samples + s * noise, and the levels run from s down to 0 in as many steps as
+    asked for. `noise_levels(..., start=)` honours it; a finished clip no longer carries it.
+    """
+    start = None if latent is None else latent.get("start_level")
+    if start is None:
+        return None
+    convert.check_finite(start_level=start)
+    return float(start)
+
+
+def noise_levels(
+    schedule: str,
+    steps: int,
+    *,
+    sigma_max: float = SIGMA_MAX,
+    sigma_min: float = 0.002,
+    rho: float = 7.0,
+    denoise: float = 1.0,
+    start: float | None = None,
+) -> Tensor:
+    """steps + 1 noise levels, the last 0; with denoise < 1 the low end of a longer schedule.
+
+    `start` is what `start_level` says: it lowers the first level of every schedule, `sigma_max` that of two.
+    """
     convert.check_finite(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho, denoise=denoise)
-    if not 0 < sigma_min < sigma_max:
+    top = sigma_max if start is None else min(sigma_max, start)
+    if not 0 < sigma_min < top:
+        name = "sigma_max" if top == sigma_max else "start level"
         raise ValueError(
-            f"sigma_min {sigma_min:g} must lie between 0 and sigma_max {sigma_max:g}; use the trained 0.002 and 700"
+            f"sigma_min {sigma_min:g} must lie between 0 and {name} {top:g}; use the trained 0.002 and 700"
         )
     if not 0 < denoise <= 1:
         raise ValueError(
             f"denoise {denoise:g} must lie above 0 and at most 1; use 1 to make the whole video anew"
         )
     total = max(steps, int(steps / denoise))
-    options = {"karras": dict(sigma_min=sigma_min, sigma_max=sigma_max, rho=rho)}
-    options["exponential"] = dict(sigma_min=sigma_min, sigma_max=sigma_max)
-    levels = SCHEDULES[schedule](total, **options.get(schedule, {}))
+    options = {"karras": dict(sigma_min=sigma_min, sigma_max=top, rho=rho)}
+    options["exponential"] = dict(sigma_min=sigma_min, sigma_max=top)
+    fixed = {} if start is None else dict(sigma_max=min(start, SIGMA_MAX))
+    levels = SCHEDULES[schedule](total, **options.get(schedule, fixed))
     if not levels.isfinite().all():
         raise ValueError(
             f"sigma_max {sigma_max:g}, sigma_min {sigma_min:g} and rho {rho:g} give noise levels beyond any number; "
@@ -82,7 +135,9 @@ def noise_levels(schedule, steps, *, sigma_max=700.0, sigma_min=0.002, rho=7.0, 
     return levels[-(steps + 1) :]
 
 
-def frame_scales(min_cfg, max_cfg, curve):
-    """t -> guidance scale of each frame"""
+def frame_scales(preset: Preset, min_cfg: float, max_cfg: float, curve: str) -> Callable[[int], Tensor]:
+    """t -> guidance scale of each frame; "as trained" takes all three numbers from the preset."""
     convert.check_finite(min_cfg=min_cfg, max_cfg=max_cfg)
+    if curve == AS_TRAINED:
+        min_cfg, max_cfg, curve = preset.min_cfg, preset.max_cfg, preset.curve
     return lambda t: guidance.CURVES[curve](min_cfg, max_cfg, t)

@@ -42,7 +42,7 @@ def test_photo_becomes_a_video_over_http(server, tmp_path):
 def test_value_out_of_range_is_refused_with_its_name(server):
     photo = server.client.upload(SAMPLE)
     with pytest.raises(ValueError, match="PureSVDSample .*steps"):
-        server.client.queue(small(photo, steps=0))
+        server.client.queue(small(photo, steps=-1))
 
 
 @pytest.mark.parametrize("path", OLDER, ids=lambda path: path.name)

@@ -21,7 +21,7 @@ class PureClipVision:
         mm, config = comfy.model_management, checkpoint.clip_config
         self.image_size = config.image_size
         self.image_mean, self.image_std, self.model_type = list(MEAN), list(STD), "clip_vision_model"
-        self.where = checkpoint.report.where
+        self.preset, self.where = checkpoint.preset, checkpoint.report.where
         self.load_device = mm.text_encoder_device()
         offload = mm.text_encoder_offload_device()
         self.dtype = mm.text_encoder_dtype(self.load_device)

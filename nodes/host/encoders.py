@@ -11,7 +11,6 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ...svd_core.checkpoint.presets import PRESETS, Preset
 from ...svd_core.conditioning.encode import encode
 from ...svd_core.signatures import Encode
 from .. import convert
@@ -72,11 +71,6 @@ def vae_encoder(vae) -> Encode:
     if isinstance(vae, PureVAE):
         return vae.encode_reference
     return lambda x: vae.encode(x.movedim(1, -1).add(1).div(2)).float()
-
-
-def preset(vae) -> Preset:
-    """What the checkpoint was trained on; a native VAE does not know and gets the base model's."""
-    return vae.preset if isinstance(vae, PureVAE) else PRESETS["svd"]
 
 
 def reference(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: int):

@@ -18,6 +18,10 @@ from .progress import generator
 CHURN_DOMAIN = (
     0x5045_5253_5644_4E31  # noise drawn between steps, apart from the latent noise of the same seed
 )
+REPLACED = (
+    "Another node's guidance on this model is replaced by the guidance chosen here. Take that node out, or sample with "
+    "KSampler to keep it."
+)
 
 
 class FrameGuider(comfy.samplers.CFGGuider):
@@ -25,7 +29,8 @@ class FrameGuider(comfy.samplers.CFGGuider):
 
     def __init__(self, model_patcher, scales: Callable[[int], Tensor]):
         clone = model_patcher.clone()
-        clone.model_options.pop("sampler_cfg_function", None)
+        replaced = clone.model_options.pop("sampler_cfg_function", None)
+        self.notes = [REPLACED] if replaced is not None else []  # for the user
         super().__init__(clone)
         self.scales = scales
 
@@ -100,7 +105,7 @@ def noise_like(latent: dict, seed: int) -> Tensor:
 
 
 def sample(guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
-    """Run the guider over the noise levels; LATENT in, LATENT out."""
+    """Run the guider over the noise levels; LATENT in, LATENT out, which no longer starts lower than others."""
     z = latent["samples"]
     callback = latent_preview.prepare_callback(guider.model_patcher, sigmas.shape[-1] - 1)
     out = guider.sample(
@@ -113,4 +118,5 @@ def sample(guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return {**latent, "samples": out.to(comfy.model_management.intermediate_device())}
+    rest = {key: value for key, value in latent.items() if key != "start_level"}
+    return {**rest, "samples": out.to(comfy.model_management.intermediate_device())}

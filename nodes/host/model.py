@@ -15,7 +15,7 @@ import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import Timestep
 from torch import Tensor
 
-from ...svd_core.checkpoint.presets import METADATA, to_tensor
+from ...svd_core.checkpoint.presets import METADATA, Preset, to_tensor
 from ...svd_core.models import ops as core_ops
 from ...svd_core.models.unet import UNetConfig, VideoUNet
 from ..convert import kept
@@ -83,12 +83,13 @@ class _PureModel:
     # guided, 14 frames of 24 x 40 latents; the rest is room for the kernels.
     ACTIVATION = 40.0
 
-    def __init__(self, model_config, unet: UNetConfig, hints: str, device=None):
+    def __init__(self, model_config, unet: UNetConfig, hints: str, preset: Preset, device=None):
         network = partial(HostUNet, config=unet)
         kind = comfy.model_base.ModelType.V_PREDICTION_EDM
         comfy.model_base.BaseModel.__init__(self, model_config, kind, device=device, unet_model=network)
         self.embedder = Timestep(256)
         self.hints = hints  # JSON: what the tensors cannot tell
+        self.preset = preset
         self.where = "the model"  # the file, for messages
 
     def apply_model(self, *args, **kwargs):
@@ -211,7 +212,7 @@ def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
         config.latent_format.latent_rgb_factors = checkpoint.hints.latent_rgb_factors
     show_whole_clip(config.latent_format)
     initial = mm.unet_inital_load_device(parameters, dtype)
-    model = model_class(config, unet, checkpoint.hints_json(), device=initial)
+    model = model_class(config, unet, checkpoint.hints_json(), checkpoint.preset, device=initial)
     model.where = checkpoint.report.where
     make = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
     patcher = make(model, load_device=device, offload_device=mm.unet_offload_device())

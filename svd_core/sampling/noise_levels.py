@@ -19,10 +19,13 @@ def karras(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX
     return append_zero((high + ramp * (low - high)) ** rho)
 
 
-def ays(n: int) -> Tensor:
-    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024): n + 1."""
-    at = torch.linspace(0, len(AYS_SVD) - 1, n + 1, dtype=torch.float64)
+def ays(n: int, *, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024): n + 1.
+
+    With a lower sigma_max, n levels of the same density from there on.
+    """
     logs = torch.tensor(AYS_SVD, dtype=torch.float64).log()
+    at = torch.linspace(_position(math.log(sigma_max), logs), len(AYS_SVD) - 1, n + 1, dtype=torch.float64)
     i = at.floor().long().clamp(max=len(AYS_SVD) - 2)
     return append_zero(torch.lerp(logs[i], logs[i + 1], at - i).exp().float()[:-1])
 
@@ -32,11 +35,27 @@ def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGM
     return append_zero(torch.linspace(math.log(sigma_max), math.log(sigma_min), n).exp())
 
 
-def consistency(n: int, *, grid: int = 40) -> Tensor:
-    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th, then 0 (AnimateLCM-SVD)."""
-    if not 1 <= n <= grid:
-        raise ValueError(f"{n} steps do not fit the {grid} levels of a consistency model; use 1 to {grid}")
-    return append_zero(karras(grid)[:-1][:: grid // n][:n])
+def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th, then 0 (AnimateLCM-SVD).
+
+    A lower sigma_max leaves the levels above it out, so that the first is the nearest one below.
+    """
+    levels = karras(grid)[:-1]
+    levels = levels[levels <= sigma_max * (1 + 1e-4)]  # 700 itself comes back rounded
+    if not 1 <= n <= len(levels):
+        found = f"{n} steps do not fit the {len(levels)} levels of a consistency model"
+        raise ValueError(
+            f"{found} up to {sigma_max:g}; use 1 to {len(levels)}"
+            if len(levels)
+            else f"a consistency model has no level up to {sigma_max:g}; start higher"
+        )
+    return append_zero(levels[:: len(levels) // n][:n])
+
+
+def _position(log_sigma: float, logs: Tensor) -> float:
+    """Where a level lies among falling ones, from 0 at the first: the inverse of their interpolation."""
+    i = int((logs > log_sigma).sum().clamp(1, len(logs) - 1)) - 1
+    return max(0.0, float(i + (logs[i] - log_sigma) / (logs[i] - logs[i + 1])))
 
 
 def append_zero(sigmas: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from clients.puresvd_client import WORKFLOW, set_photo, videos
 
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.jpg"
-SMALL = {"width": 64, "height": 64, "frames": 2, "steps": 2, "max_cfg": 2.5}
+SMALL = {"width": 64, "height": 64, "frames": 2, "steps": 2, "max_cfg": 2.5, "curve": "linear"}
 CHECKPOINTS = {"nano": "svd-nano (embedded)", "random": "tiny.safetensors"}
 REMADE = (
     "PureSVDImageToVideo",

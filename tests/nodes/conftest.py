@@ -179,7 +179,7 @@ def describe(host):
             vae=trio.vae,
             image=image,
             **{**given, **changes},
-        )
+        )[:3]
 
     return run
 

@@ -38,6 +38,7 @@ class Graph:
     groups: tuple[Group, ...]
 
 
+TRAINED = "Steps, guidance, schedule and sampler are **as the checkpoint was trained**, whichever it is."
 GUIDANCE = "The embedded checkpoint wants no guidance (1.0), svd up to 2.5, svd_xt up to 3."
 PHOTO = Group(
     "1  Photo and checkpoint",
@@ -61,19 +62,13 @@ RELEASED = Group(
 SAMPLE = Group(
     "3  Sample",
     "All frames are denoised together and **play here while they take shape**. Another `seed` is another video. "
-    + GUIDANCE,
-    ("4",),
-)
-SAMPLE_RELEASED = Group(
-    SAMPLE.title,
-    "All frames are denoised together and **play here while they take shape**. Another `seed` is another video. "
-    "Steps and guidance are those of the release.",
+    + TRAINED,
     ("4",),
 )
 SAVE = Group(
     "4  Frames to file",
     "**Decode Video** gives the same pixels however little memory is free. **Create Video** sets how fast the file "
-    "plays: the `fps` of step 2 is natural speed.",
+    "plays: at the `fps` of step 2, which is natural speed.",
     ("5 6 7",),
 )
 GRAPHS = {  # prompt -> graph
@@ -85,12 +80,12 @@ GRAPHS = {  # prompt -> graph
     "image_to_video_svd_14_frames": Graph(
         "Image to Video, svd, 14 frames",
         "# svd: 14 frames, 1024 x 576\nThe first released checkpoint with the values it was trained for.",
-        (replace(PHOTO, note=OWN_PHOTO.format("svd.safetensors")), RELEASED, SAMPLE_RELEASED, SAVE),
+        (replace(PHOTO, note=OWN_PHOTO.format("svd.safetensors")), RELEASED, SAMPLE, SAVE),
     ),
     "image_to_video_svd_xt_25_frames": Graph(
         "Image to Video, svd_xt, 25 frames",
         "# svd_xt: 25 frames, 1024 x 576\nThe longer released checkpoint with the values it was trained for.",
-        (replace(PHOTO, note=OWN_PHOTO.format("svd_xt.safetensors")), RELEASED, SAMPLE_RELEASED, SAVE),
+        (replace(PHOTO, note=OWN_PHOTO.format("svd_xt.safetensors")), RELEASED, SAMPLE, SAVE),
     ),
     "image_to_video_smooth": Graph(
         "Image to Video, smooth",
@@ -101,7 +96,7 @@ GRAPHS = {  # prompt -> graph
             SAMPLE,
             Group(
                 "4  Smooth frames to file",
-                "`source_fps` is the fps of step 2, `target_fps` what you want to see; it need not be a multiple. "
+                "`source_fps` comes from step 2, `target_fps` is what you want to see; it need not be a multiple. "
                 "Frames that exist already stay as they are.",
                 ("5 8", "6 7"),
             ),
@@ -123,7 +118,7 @@ GRAPHS = {  # prompt -> graph
             replace(
                 SAVE,
                 note="**VAE Decode** of this VAE is exact as well: no chunks, no flicker between them. "
-                "**Create Video** sets how fast the file plays: the `fps` of step 2 is natural speed.",
+                "**Create Video** plays the file at the `fps` of step 2, which is natural speed.",
             ),
         ),
     ),
@@ -136,7 +131,7 @@ GRAPHS = {  # prompt -> graph
             Group(
                 SAMPLE.title,
                 "Ten **Align Your Steps** levels do what 25 Karras levels do. Any native sampler fits into "
-                "`sampler`. " + GUIDANCE,
+                "`sampler`. Guidance is **as the checkpoint was trained**.",
                 ("8 9 10 11", "4"),
             ),
             SAVE,
@@ -153,7 +148,7 @@ GRAPHS = {  # prompt -> graph
                 ("11 14", "12 13", "15 16"),
             ),
             replace(RELEASED, columns=("2 3",)),
-            SAMPLE_RELEASED,
+            SAMPLE,
             SAVE,
         ),
     ),

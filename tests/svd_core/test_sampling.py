@@ -162,3 +162,20 @@ def test_consistency_levels_end_with_the_grid():
 )
 def test_one_step_goes_from_the_top_to_zero(schedule):
     assert_close(schedule(1), torch.tensor([700.0, 0.0]))
+
+
+@pytest.mark.parametrize("schedule", [noise_levels.karras, noise_levels.ays, noise_levels.exponential])
+@pytest.mark.parametrize("k", [1, 4, 8])
+def test_tail_of_a_schedule_is_the_schedule_from_there(schedule, k):
+    """So a lower start needs nothing but sigma_max and fewer steps."""
+    levels = schedule(10)
+    assert_close(schedule(10 - k, sigma_max=float(levels[k])), levels[k:], rtol=1e-4, atol=1e-7)
+
+
+def test_lower_start_of_a_consistency_model_stays_on_its_levels():
+    grid = noise_levels.consistency(40)
+    levels = noise_levels.consistency(4, sigma_max=100.0)
+    assert levels[0] == grid[grid <= 100][0]
+    assert all(bool((grid == level).any()) for level in levels)
+    with pytest.raises(ValueError, match="no level up to 0.001"):
+        noise_levels.consistency(1, sigma_max=0.001)

@@ -1,0 +1,24 @@
+"""What a node has to tell its user besides its result."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy_execution.utils import get_executing_context
+
+
+def say(notes: list[str]) -> dict[str, list[str]] | None:
+    """Sentences to the log and onto the node that runs; returns the `ui` of its NodeOutput, None without any.
+
+    The host keeps one such text a node: a later call replaces the earlier one there, so say everything at once.
+    """
+    if not notes:
+        return None
+    for note in notes:
+        logging.warning("%s", note)
+    context = get_executing_context()
+    if context is not None:  # a server runs this
+        from server import PromptServer
+
+        PromptServer.instance.send_progress_text("\n".join(notes), context.node_id)
+    return {"text": notes}
