@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from typing import Any
 
 import torch
 from PIL import Image
@@ -28,9 +29,7 @@ from .signatures import OnStep
 Path = str | os.PathLike[str]
 
 
-def load(
-    path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", **preset: float | str
-) -> SVD:
+def load(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", **preset: Any) -> SVD:
     """The networks of a checkpoint; keywords replace values of its `Preset`, such as steps=10."""
     svd = checkpoint.load(path, dtype=dtype, device=device)
     return replace(svd, preset=replace(svd.preset, **preset))

@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server"}
 TEMPLATES = ("example_workflows", "example", "examples", "workflow", "workflows")
+LONGEST_CHAIN = 5  # files
 OWN = {"clients", "nodes", "scripts", "svd_core", "tests"}
 
 
@@ -43,7 +44,13 @@ def test_lint_is_clean():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow  # the checker reads all of torch's annotations
+def test_files_are_formatted():
+    done = subprocess.run(
+        [sys.executable, "-m", "ruff", "format", "--check", str(ROOT)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_types_are_sound():
     line = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml")]
     done = subprocess.run(line, cwd=ROOT, capture_output=True, text=True)
@@ -99,15 +106,48 @@ def test_node_modules_do_not_import_each_other():
     assert broken(paths, siblings) == {}
 
 
-def test_core_has_no_import_cycle():
+def core_arrows():
+    """Which modules of the core each one imports."""
     modules = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in sources("svd_core")}
     arrows = {}
     for module, path in modules.items():
         named = {target for _, target in imports(path)}
         arrows[module] = (named | {target.rpartition(".")[0] for target in named}) & set(modules) - {module}
+    return arrows
+
+
+def test_core_has_no_import_cycle():
+    arrows = core_arrows()
     while leaves := [module for module, targets in arrows.items() if not targets]:
         arrows = {m: targets - set(leaves) for m, targets in arrows.items() if m not in leaves}
     assert not arrows
+
+
+def chain(module, arrows):
+    """The longest chain of imports that starts at a module, itself included."""
+    return [module, *max((chain(target, arrows) for target in arrows[module]), key=len, default=[])]
+
+
+def test_import_chains_in_the_core_are_short():
+    """From a file of the path of a video down to the layers; training and packages' docstrings are left out."""
+    arrows = {m: targets for m, targets in core_arrows().items() if ".training" not in m}
+    arrows = {m: {t for t in targets if not t.endswith("__init__")} for m, targets in arrows.items()}
+    longest = max((chain(module, arrows) for module in arrows), key=len)
+    assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
+
+
+def loaded_by(module):
+    code = f"import {module}, sys; print(*[m for m in sys.modules if m.startswith('svd_core.')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+def test_samplers_load_no_network_and_no_reader_of_checkpoints():
+    assert loaded_by("svd_core.sampling.samplers") == {
+        "svd_core.sampling",
+        "svd_core.sampling.samplers",
+        "svd_core.signatures",
+    }
 
 
 def test_core_imports_without_the_host():

@@ -81,7 +81,7 @@ def sampler(function: Callable) -> comfy.samplers.KSAMPLER:
 
     def run(model, x, sigmas, extra_args=None, callback=None, disable=None, **options):
         extra = extra_args or {}
-        last = {}
+        last: dict[str, Tensor] = {}
 
         def denoise(x: Tensor, sigma) -> Tensor:
             comfy.model_management.throw_exception_if_processing_interrupted()

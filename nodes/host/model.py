@@ -76,7 +76,7 @@ class HostUNet(VideoUNet):
             raise ValueError(f"the conditioning vector has width {found}, this model takes {a}")
 
 
-class _PureModel:
+class _PureModel(comfy.model_base.BaseModel):
     """What our model classes add to the host's: our network, its memory, checks, and metadata that survives a save."""
 
     # Peak of a pass in units of one full-size feature map n h w model_channels: 30 measured on a CPU in float32,
@@ -86,6 +86,7 @@ class _PureModel:
     def __init__(self, model_config, unet: UNetConfig, hints: str, preset: Preset, device=None):
         network = partial(HostUNet, config=unet)
         kind = comfy.model_base.ModelType.V_PREDICTION_EDM
+        # the host's SVD classes name their network in their constructors; only BaseModel's takes another
         comfy.model_base.BaseModel.__init__(self, model_config, kind, device=device, unet_model=network)
         self.embedder = Timestep(256)
         self.hints = hints  # JSON: what the tensors cannot tell

@@ -26,6 +26,8 @@ def _plain(layer: torch.nn.Module, x: torch.Tensor) -> bool:
 class _Casting:
     """Tells the core whether the host casts this layer's weights to its input's dtype."""
 
+    comfy_cast_weights: bool
+
     @property
     def casts_weights(self) -> bool:
         return bool(self.comfy_cast_weights)

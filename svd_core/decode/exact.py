@@ -11,6 +11,7 @@ import ctypes
 import sys
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -135,7 +136,7 @@ class Clip:
             x = self.view(before)[group].to(self.device)
             x = finite(partial(stage.spatial, out=place), x, f"decoder stage of {stage.channels} channels")
             if stage.block is not None:
-                statistics.append(moments(x, stage.block.time_stack.in_layers[0].num_groups))
+                statistics.append(moments(x, stage.block.time_stack.groups))
             if x is not place:
                 self.put((group,), x)
             del x
@@ -153,19 +154,20 @@ def _mix(
     steps: Steps,
 ) -> None:
     """v + a r(v) over all frames, in place."""
-    norm1, silu, conv1 = block.time_stack.in_layers
-    norm2, _, _, conv2 = block.time_stack.out_layers
-    t = len(clip.frames)
-    what = f"temporal layer of {conv2.out_channels} channels"
+    stack: Any = block.time_stack
+    norm1, silu, conv1 = stack.in_layers
+    norm2, _, _, conv2 = stack.out_layers
+    t, what = len(clip.frames), f"temporal layer of {block.c_out} channels"
     whole1 = _merge(statistics, [1] * t)
 
     def first(v: Tensor) -> Tensor:
         return call(conv1, silu(norm1.normalize(v, *whole1)))
 
-    kept, statistics = [], []
+    kept: list[Tensor | None] = []
+    statistics = []
     for slab in slabs:
         u = finite(first, to_time(clip.rows(slab), t), what)
-        statistics.append(moments(u, norm2.num_groups))
+        statistics.append(moments(u, stack.groups))
         kept.append(u if keep else None)
         del u
         steps.done()
@@ -177,16 +179,19 @@ def _mix(
         return call(conv2, silu(norm2.normalize(u, *whole2, inplace=u.dtype == torch.float32)))
 
     for slab in slabs:
-        u = kept.pop(0)
-        u = finite(first, to_time(clip.rows(slab), t), what) if u is None else u
+        held = kept.pop(0)
+        u = finite(first, to_time(clip.rows(slab), t), what) if held is None else held
         r = to_frames(finite(second, u, what), slab.stop - slab.start)
-        del u
-        clip.put(
-            (slice(None), slice(None), slab),
-            finite(lambda v, r=r: torch.addcmul(v, r.to(v), alpha.to(v)), clip.rows(slab), what),
-        )
-        del r
+        del u, held
+        x = finite(partial(_add, r, alpha), clip.rows(slab), what)
+        clip.put((slice(None), slice(None), slab), x)
+        del r, x
         steps.done()
+
+
+def _add(r: Tensor, alpha: Tensor, v: Tensor) -> Tensor:
+    """v + a r in the dtype of v."""
+    return torch.addcmul(v, r.to(v), alpha.to(v))
 
 
 def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:

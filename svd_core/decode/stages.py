@@ -26,9 +26,10 @@ class Stage:
         *most, last = self.layers
         for layer in most:  # each input is freed before the next layer runs
             x = call(layer, x)
-        spare = isinstance(last, SpatialHalf) and x.dtype not in HALF and out is not None
-        spare = spare and (out.device, out.dtype) == (x.device, x.dtype)
-        return call(last, x, out=out) if spare else call(last, x)
+        if not isinstance(last, SpatialHalf) or x.dtype in HALF or out is None:
+            return call(last, x)
+        fits = (out.device, out.dtype) == (x.device, x.dtype)
+        return call(last, x, out=out) if fits else call(last, x)
 
     def groups(self, t: int) -> list[slice]:
         """Cuts of t frames that hold no more than one frame of the full resolution."""
@@ -84,13 +85,14 @@ def stages(vae: VAE) -> list[Stage]:
     result, scale = [], 1
     for module in first.decoder.layers():
         if isinstance(module, ResBlock):
-            upsample = layers.pop() if layers and isinstance(layers[-1], Upsample) else None
-            layers.append(SpatialHalf(module, upsample))
+            before = layers[-1] if layers else None
+            upsample = before if isinstance(before, Upsample) else None
+            layers[len(layers) - (upsample is not None) :] = [SpatialHalf(module, upsample)]
         else:
             layers.append(module)
         scale *= 2 if isinstance(module, Upsample) else 1
         if isinstance(module, VideoResBlock):
-            c = module.conv2.out_channels
+            c = module.c_out
             result.append(Stage(layers, module, c, scale, max(1, (full // scale) ** 2 * narrow // c)))
             layers = []
-    return [*result, Stage(layers, None, first.decoder.conv_out.out_channels, scale, 1)]
+    return [*result, Stage(layers, None, 3, scale, 1)]

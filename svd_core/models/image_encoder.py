@@ -7,6 +7,7 @@ Attribute names equal transformers' `CLIPVisionModelWithProjection`, so that eac
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from . import ops as core_ops
 from .hooks import NO_HOOKS, Hooks
+from .ops import Ops
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -32,11 +34,11 @@ class CLIPConfig:
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int, *, ops, **factory):
+    def __init__(self, width: int, heads: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.heads = heads
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            self.add_module(name, ops.Linear(width, width, **factory))
+        self.q_proj, self.k_proj = (ops.Linear(width, width, **factory) for _ in range(2))
+        self.v_proj, self.out_proj = (ops.Linear(width, width, **factory) for _ in range(2))
 
     def forward(self, x: Tensor, hooks: Hooks) -> Tensor:
         """n s c -> n s c"""
@@ -48,7 +50,7 @@ class SelfAttention(nn.Module):
 
 
 class MLP(nn.Module):
-    def __init__(self, width: int, inner: int, *, ops, **factory):
+    def __init__(self, width: int, inner: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.fc1 = ops.Linear(width, inner, **factory)
         self.fc2 = ops.Linear(inner, width, **factory)
@@ -58,7 +60,7 @@ class MLP(nn.Module):
 
 
 class Layer(nn.Module):
-    def __init__(self, config: CLIPConfig, *, ops, **factory):
+    def __init__(self, config: CLIPConfig, *, ops: Ops, **factory: Any):
         super().__init__()
         self.layer_norm1 = ops.LayerNorm(config.width, **factory)
         self.self_attn = SelfAttention(config.width, config.heads, ops=ops, **factory)
@@ -74,7 +76,7 @@ class Layer(nn.Module):
 class Embeddings(nn.Module):
     """A class token and the patches of an image, each plus its learned position."""
 
-    def __init__(self, config: CLIPConfig, *, ops, **factory):
+    def __init__(self, config: CLIPConfig, *, ops: Ops, **factory: Any):
         super().__init__()
         tokens = (config.image_size // config.patch) ** 2 + 1
         self.class_embedding = nn.Parameter(torch.zeros(config.width, **factory))
@@ -92,13 +94,13 @@ class Embeddings(nn.Module):
 
 
 class Encoder(nn.Module):
-    def __init__(self, config: CLIPConfig, **kw):
+    def __init__(self, config: CLIPConfig, **kw: Any):
         super().__init__()
         self.layers = nn.ModuleList([Layer(config, **kw) for _ in range(config.layers)])
 
 
 class Transformer(nn.Module):
-    def __init__(self, config: CLIPConfig, *, ops, **factory):
+    def __init__(self, config: CLIPConfig, *, ops: Ops, **factory: Any):
         super().__init__()
         self.embeddings = Embeddings(config, ops=ops, **factory)
         self.pre_layrnorm = ops.LayerNorm(config.width, **factory)  # the checkpoint's spelling
@@ -109,7 +111,9 @@ class Transformer(nn.Module):
 class CLIPVision(nn.Module):
     """Image encoder: pre-norm transformer, exact GELU, projected class token."""
 
-    def __init__(self, config: CLIPConfig, *, ops=core_ops, dtype=None, device=None):
+    def __init__(
+        self, config: CLIPConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None
+    ):
         super().__init__()
         factory = dict(dtype=dtype, device=device)
         self.config = config

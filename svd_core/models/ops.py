@@ -6,9 +6,27 @@ default, and `linear` and `group_norm` serve hosts that bring their own layer cl
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+
+class Ops(Protocol):
+    """The layer classes that networks are built from: this module, or a namespace that a host brings.
+
+    Their arguments are those of torch.nn. `GroupNorm` also has `normalize`, and its call takes `inplace`; a class whose
+    layers cast their weights to the dtype of the input says so by a property `casts_weights`.
+    """
+
+    Linear: type[Any]
+    Conv2d: type[Any]
+    Conv3d: type[Any]
+    GroupNorm: type[Any]
+    LayerNorm: type[Any]
+    Embedding: type[Any]
+
 
 Conv2d, Conv3d, LayerNorm, Embedding = nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.Embedding
 

@@ -7,9 +7,12 @@ A clip kept channels-last, (b t) c h w, is the same memory as the image b c t (h
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .ops import Ops
 
 
 def to_time(x: Tensor, t: int) -> Tensor:
@@ -29,15 +32,17 @@ def to_frames(x: Tensor, h: int) -> Tensor:
 
 @cache
 def _time_conv_class(conv3d: type[nn.Module]) -> type[nn.Module]:
-    class TimeConv(conv3d):
+    class TimeConv(conv3d):  # type: ignore[valid-type, misc]
         """Conv3d parameters c_out c_in 3 1 1 applied to b c_in t s -> b c_out t s, zero padded in time."""
 
-        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
+        def _conv_forward(
+            self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+        ) -> Tensor:
             return F.conv2d(x, weight.squeeze(-1), bias, padding=(1, 0))
 
     return TimeConv
 
 
-def time_conv(ops, c_in: int, c_out: int, **factory) -> nn.Module:
+def time_conv(ops: Ops, c_in: int, c_out: int, **factory: Any) -> nn.Module:
     """A (3,1,1) temporal convolution built from `ops.Conv3d`, for b c t s inputs."""
-    return _time_conv_class(ops.Conv3d)(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), **factory)
+    return _time_conv_class(ops.Conv3d)(c_in, c_out, (3, 1, 1), padding=(1, 0, 0), **factory)  # type: ignore[arg-type]

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
 from .hooks import Hooks
+from .ops import Ops
 
 
 class Attention(nn.Module):
     """Multi-head attention of b n c tokens over themselves or a context."""
 
-    def __init__(self, c: int, c_context: int, head_dim: int, *, ops, **factory):
+    def __init__(self, c: int, c_context: int, head_dim: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.head_dim = head_dim
         self.to_q = ops.Linear(c, c, bias=False, **factory)
@@ -55,7 +58,7 @@ class Attention(nn.Module):
 
 
 class GEGLU(nn.Module):
-    def __init__(self, c: int, inner: int, *, ops, **factory):
+    def __init__(self, c: int, inner: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.proj = ops.Linear(c, 2 * inner, **factory)
 
@@ -66,7 +69,7 @@ class GEGLU(nn.Module):
 
 
 class FeedForward(nn.Module):
-    def __init__(self, c: int, *, ops, **factory):
+    def __init__(self, c: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.net = nn.Sequential(
             GEGLU(c, 4 * c, ops=ops, **factory), nn.Identity(), ops.Linear(4 * c, c, **factory)
@@ -87,7 +90,7 @@ class FeedForward(nn.Module):
 class SpatialBlock(nn.Module):
     """Self-attention, cross-attention and feed-forward over the positions of a frame, pre-norm."""
 
-    def __init__(self, c: int, c_context: int, head_dim: int, *, ops, **factory):
+    def __init__(self, c: int, c_context: int, head_dim: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.attn1 = Attention(c, c, head_dim, ops=ops, **factory)
         self.ff = FeedForward(c, ops=ops, **factory)
@@ -113,7 +116,7 @@ class SpatialBlock(nn.Module):
 class TimeBlock(SpatialBlock):
     """A feed-forward, then a `SpatialBlock` whose tokens are the frames at one position."""
 
-    def __init__(self, c: int, c_context: int, head_dim: int, *, ops, **factory):
+    def __init__(self, c: int, c_context: int, head_dim: int, *, ops: Ops, **factory: Any):
         super().__init__(c, c_context, head_dim, ops=ops, **factory)
         self.norm_in = ops.LayerNorm(c, **factory)
         self.ff_in = FeedForward(c, ops=ops, **factory)

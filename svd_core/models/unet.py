@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import ops as core_ops
 from .hooks import NO_HOOKS, Hooks
+from .ops import Ops
 from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
 
 
@@ -26,35 +28,42 @@ class UNetConfig:
     norm_groups: int = 32
 
 
+def mlp(c_in: int, c_out: int, *, ops: Ops, **factory: Any) -> nn.Sequential:
+    """Of sinusoids to an embedding: ... c_in -> ... c_out"""
+    return nn.Sequential(ops.Linear(c_in, c_out, **factory), nn.SiLU(), ops.Linear(c_out, c_out, **factory))
+
+
 class VideoUNet(nn.Module):
     """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after `model.diffusion_model.`."""
 
-    def __init__(self, config: UNetConfig, *, ops=core_ops, dtype=None, device=None):
+    def __init__(
+        self, config: UNetConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None
+    ):
         super().__init__()
         self.config = config
         factory = dict(dtype=dtype, device=device)
         emb = 4 * config.model_channels
         widths = [config.model_channels * m for m in config.channel_mult]
 
-        def mlp(c_in: int) -> nn.Sequential:
-            return nn.Sequential(ops.Linear(c_in, emb, **factory), nn.SiLU(), ops.Linear(emb, emb, **factory))
-
         def res(c_in: int, c_out: int) -> VideoResBlock:
             return VideoResBlock(c_in, c_out, emb, groups=config.norm_groups, ops=ops, **factory)
 
-        def transformer(c: int, level: int = -1) -> list[nn.Module]:
-            if level >= 0 and not config.attention_levels[level]:
-                return []
+        def transformer(c: int, wanted: bool = True) -> list[nn.Module]:
             kw = dict(groups=config.norm_groups, ops=ops, **factory)
-            return [SpatialVideoTransformer(c, config.context_dim, config.head_dim, **kw)]
+            return [SpatialVideoTransformer(c, config.context_dim, config.head_dim, **kw)] if wanted else []
 
-        self.time_embed = mlp(config.model_channels)
-        self.label_emb = nn.Sequential(mlp(config.adm_in_channels))
+        def upsample(c: int, wanted: bool) -> list[nn.Module]:
+            return [Upsample(c, ops=ops, **factory)] if wanted else []
+
+        self.time_embed = mlp(config.model_channels, emb, ops=ops, **factory)
+        self.label_emb = nn.Sequential(mlp(config.adm_in_channels, emb, ops=ops, **factory))
         skips = [c := config.model_channels]
         self.input_blocks = nn.ModuleList([Block(ops.Conv2d(config.in_channels, c, 3, padding=1, **factory))])
         for level, width in enumerate(widths):
             for _ in range(config.num_res_blocks):
-                self.input_blocks.append(Block(res(c, width), *transformer(width, level)))
+                self.input_blocks.append(
+                    Block(res(c, width), *transformer(width, config.attention_levels[level]))
+                )
                 skips.append(c := width)
             if level < len(widths) - 1:
                 self.input_blocks.append(Block(Downsample(c, ops=ops, **factory)))
@@ -63,17 +72,13 @@ class VideoUNet(nn.Module):
         self.output_blocks = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):
             for i in range(config.num_res_blocks + 1):
-                upsample = (
-                    [Upsample(width, ops=ops, **factory)] if level and i == config.num_res_blocks else []
-                )
-                self.output_blocks.append(
-                    Block(res(c + skips.pop(), width), *transformer(width, level), *upsample)
-                )
+                attention = transformer(width, config.attention_levels[level])
+                last = upsample(width, level > 0 and i == config.num_res_blocks)
+                self.output_blocks.append(Block(res(c + skips.pop(), width), *attention, *last))
                 c = width
         norm = ops.GroupNorm(config.norm_groups, c, eps=1e-5, **factory)
-        self.out = nn.Sequential(
-            norm, core_ops.SiLU(), ops.Conv2d(c, config.out_channels, 3, padding=1, **factory)
-        )
+        last = ops.Conv2d(c, config.out_channels, 3, padding=1, **factory)
+        self.out = nn.Sequential(norm, core_ops.SiLU(), last)
 
     def forward(
         self,

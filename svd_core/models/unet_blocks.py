@@ -6,7 +6,9 @@ Activations stay channels-last, (b t) c h w, so that frames, tokens and time col
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .hooks import Hooks
-from .ops import SiLU
+from .ops import Ops, SiLU
 from .timeconv import time_conv, to_frames, to_time
 from .transformer import SpatialBlock, TimeBlock
 
@@ -43,7 +45,7 @@ def sinusoid(v: Tensor, dim: int) -> Tensor:
 class Mixer(nn.Module):
     """Blend of a spatial value v with v + r over time: v + (1 - a) r, where a = sigmoid(mix_factor) weighs *space*."""
 
-    def __init__(self, **factory):
+    def __init__(self, **factory: Any):
         super().__init__()
         self.mix_factor = nn.Parameter(torch.zeros(1, **factory))
 
@@ -54,7 +56,17 @@ class Mixer(nn.Module):
 class ResBlock(nn.Module):
     """GN, SiLU, conv, + embedding, GN, SiLU, conv. `conv` makes the convolutions, over space or over time."""
 
-    def __init__(self, c_in: int, c_out: int, emb: int, *, conv, groups: int, ops, **factory):
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        emb: int,
+        *,
+        conv: Callable[[int, int], nn.Module],
+        groups: int,
+        ops: Ops,
+        **factory: Any,
+    ):
         super().__init__()
         self.in_layers = nn.Sequential(
             ops.GroupNorm(groups, c_in, eps=1e-5, **factory), SiLU(), conv(c_in, c_out)
@@ -72,7 +84,7 @@ class ResBlock(nn.Module):
 class VideoResBlock(ResBlock):
     """A residual block over each frame, then one over time, blended."""
 
-    def __init__(self, c_in: int, c_out: int, emb: int, *, groups: int, ops, **factory):
+    def __init__(self, c_in: int, c_out: int, emb: int, *, groups: int, ops: Ops, **factory: Any):
         kw = dict(groups=groups, ops=ops, **factory)
         super().__init__(c_in, c_out, emb, conv=lambda i, o: ops.Conv2d(i, o, 3, padding=1, **factory), **kw)
         self.skip_connection = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
@@ -93,7 +105,7 @@ class VideoResBlock(ResBlock):
 class SpatialVideoTransformer(nn.Module):
     """Tokens of each frame through a `SpatialBlock`, then over time through a `TimeBlock`, blended."""
 
-    def __init__(self, c: int, c_context: int, head_dim: int, *, groups: int, ops, **factory):
+    def __init__(self, c: int, c_context: int, head_dim: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__()
         kw = dict(ops=ops, **factory)
         self.norm = ops.GroupNorm(groups, c, eps=1e-6, **factory)
@@ -123,7 +135,7 @@ class SpatialVideoTransformer(nn.Module):
 
 
 class Downsample(nn.Module):
-    def __init__(self, c: int, *, ops, **factory):
+    def __init__(self, c: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.op = ops.Conv2d(c, c, 3, stride=2, padding=1, **factory)
 
@@ -133,7 +145,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    def __init__(self, c: int, *, ops, **factory):
+    def __init__(self, c: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.conv = ops.Conv2d(c, c, 3, padding=1, **factory)
 

@@ -7,10 +7,13 @@ kernel: the same linear map for 4/9 of the work.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .ops import Ops
 
 
 def _summed(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -21,10 +24,12 @@ def _summed(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:
 
 @cache
 def _up_conv_class(conv2d: type[nn.Module]) -> type[nn.Module]:
-    class UpConv(conv2d):
+    class UpConv(conv2d):  # type: ignore[valid-type, misc]
         """A 3x3 convolution of an image doubled by repetition; n c h w -> n c 2h 2w."""
 
-        def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None, *args, **kwargs) -> Tensor:
+        def _conv_forward(
+            self, x: Tensor, weight: Tensor, bias: Tensor | None, *args: Any, **kwargs: Any
+        ) -> Tensor:
             if (
                 x.dtype != torch.float32 or torch.is_grad_enabled()
             ):  # in half precision sums would be rounded once more
@@ -42,6 +47,6 @@ def _up_conv_class(conv2d: type[nn.Module]) -> type[nn.Module]:
     return UpConv
 
 
-def up_conv(ops, c: int, **factory) -> nn.Module:
+def up_conv(ops: Ops, c: int, **factory: Any) -> nn.Module:
     """Nearest doubling and a 3x3 convolution, built from `ops.Conv2d`."""
-    return _up_conv_class(ops.Conv2d)(c, c, 3, padding=1, **factory)
+    return _up_conv_class(ops.Conv2d)(c, c, 3, padding=1, **factory)  # type: ignore[arg-type]

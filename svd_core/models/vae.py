@@ -7,11 +7,13 @@ Attribute names equal the single-file checkpoint's keys: `embedder` stands for `
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import ops as core_ops
+from .ops import Ops
 from .timeconv import time_conv, to_frames, to_time
 from .vae_blocks import Downsample, Level, Middle, ResBlock, Upsample, VideoResBlock
 
@@ -36,7 +38,7 @@ class VAEConfig:
 class Encoder(nn.Module):
     """Frames to the mean and log-variance of their latents."""
 
-    def __init__(self, config: VAEConfig, *, ops, **factory):
+    def __init__(self, config: VAEConfig, *, ops: Ops, **factory: Any):
         super().__init__()
         kw = dict(groups=config.norm_groups, ops=ops, **factory)
         widths = [config.ch * m for m in config.ch_mult]
@@ -58,17 +60,14 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """n 3 H W in [-1, 1] -> n 2z H/8 W/8"""
         h = self.conv_in(x)
-        for level in self.down:
-            for block in level.block:
-                h = block(h)
-            if level.downsample is not None:
-                h = level.downsample(h)
+        for level in self.down.children():
+            h = level(h)
         h = self.mid.block_2(self.mid.attn_1(self.mid.block_1(h)))
         return self.conv_out(self.silu(self.norm_out(h)))
 
 
-def _conv_out_class(conv2d: type[nn.Module], ops, **factory):
-    class ConvOut(conv2d):
+def _conv_out_class(conv2d: type[nn.Module], ops: Ops, **factory: Any) -> type[nn.Module]:
+    class ConvOut(conv2d):  # type: ignore[valid-type, misc]
         """A convolution over space whose child convolves its result over time; `forward` is the spatial half."""
 
         def __init__(self, c_in: int, c_out: int):
@@ -81,7 +80,7 @@ def _conv_out_class(conv2d: type[nn.Module], ops, **factory):
 class Decoder(nn.Module):
     """Latents to frames; with `config.temporal` every residual block also mixes the frames of a clip."""
 
-    def __init__(self, config: VAEConfig, *, ops, **factory):
+    def __init__(self, config: VAEConfig, *, ops: Ops, **factory: Any):
         super().__init__()
         kw = dict(groups=config.norm_groups, ops=ops, **factory)
         block = VideoResBlock if config.temporal else ResBlock
@@ -104,8 +103,9 @@ class Decoder(nn.Module):
     def layers(self) -> list[nn.Module]:
         """The modules in the order in which they are applied."""
         layers: list[nn.Module] = [self.conv_in, self.mid.block_1, self.mid.attn_1, self.mid.block_2]
-        for level in reversed(self.up):
-            layers += [*level.block, *([level.upsample] if level.upsample is not None else [])]
+        for level in reversed(list(self.up.children())):
+            assert isinstance(level, Level)
+            layers += level.layers()
         return [*layers, self.norm_out, self.silu, self.conv_out]
 
     def forward(self, z: Tensor, t: int) -> Tensor:
@@ -121,69 +121,55 @@ class Decoder(nn.Module):
         return getattr(self.conv_out, "time_mix_conv", None)
 
 
-class Autoencoder(nn.Module):
-    """Whatever of encoder, quant_conv, post_quant_conv and decoder a checkpoint keeps under one prefix."""
+class Posterior(nn.Module):
+    """An encoder with its quant_conv, where a checkpoint has them."""
 
-    def __init__(
-        self,
-        config: VAEConfig,
-        *,
-        encoder: bool,
-        quant_conv: bool,
-        post_quant_conv: bool,
-        decoder: bool,
-        ops,
-        **factory,
-    ):
+    def __init__(self, config: VAEConfig, *, encoder: bool, quant_conv: bool, ops: Ops, **factory: Any):
         super().__init__()
         z = config.z_channels
         self.encoder = Encoder(config, ops=ops, **factory) if encoder else None
         self.quant_conv = ops.Conv2d(2 * z, 2 * z, 1, **factory) if quant_conv else None
-        self.post_quant_conv = ops.Conv2d(z, z, 1, **factory) if post_quant_conv else None
-        self.decoder = Decoder(config, ops=ops, **factory) if decoder else None
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """n 3 H W in [-1, 1] -> posterior mean and log-variance, each n z H/8 W/8"""
+        assert self.encoder is not None, "VAE.encode chooses one that exists"
         h = self.encoder(x.contiguous(memory_format=torch.channels_last))
         h = h if self.quant_conv is None else self.quant_conv(h)
         mean, logvar = h.chunk(2, dim=1)
         return mean, logvar.clamp(-30.0, 20.0)
 
 
+class Autoencoder(Posterior):
+    """The decoder, and beside it whatever else a checkpoint keeps under `first_stage_model`."""
+
+    def __init__(self, config: VAEConfig, *, ops: Ops, **factory: Any):
+        kept = dict(encoder=config.native_encoder, quant_conv=config.quant_conv)
+        super().__init__(config, **kept, ops=ops, **factory)
+        z = config.z_channels
+        self.post_quant_conv = ops.Conv2d(z, z, 1, **factory) if config.post_quant_conv else None
+        self.decoder = Decoder(config, ops=ops, **factory)
+
+
 class VAE(nn.Module):
     """The autoencoders of an SVD or SV3D checkpoint."""
 
-    def __init__(self, config: VAEConfig, *, ops=core_ops, dtype=None, device=None):
+    def __init__(
+        self, config: VAEConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None
+    ):
         super().__init__()
         self.config = config
-        factory = dict(dtype=dtype, device=device)
+        factory: dict[str, Any] = dict(ops=ops, dtype=dtype, device=device)
         self.embedder = None
         if config.embedder:
-            self.embedder = Autoencoder(
-                config,
-                encoder=True,
-                quant_conv=config.embedder_quant_conv,
-                post_quant_conv=False,
-                decoder=False,
-                ops=ops,
-                **factory,
-            )
-        self.first_stage_model = Autoencoder(
-            config,
-            encoder=config.native_encoder,
-            quant_conv=config.quant_conv,
-            post_quant_conv=config.post_quant_conv,
-            decoder=True,
-            ops=ops,
-            **factory,
-        )
+            self.embedder = Posterior(config, encoder=True, quant_conv=config.embedder_quant_conv, **factory)
+        self.first_stage_model = Autoencoder(config, **factory)
 
-    def encoder_for(self, *, native: bool) -> Autoencoder:
+    def encoder_for(self, *, native: bool) -> Posterior:
         """The reference encoder (the condition embedder's) or ComfyUI's choice; the one that exists if only one does."""
-        preferred, other = self.embedder, self.first_stage_model
-        if native:
-            preferred, other = other, preferred
-        return preferred if preferred is not None and preferred.encoder is not None else other
+        first, embedder = self.first_stage_model, self.embedder
+        if embedder is None or (native and first.encoder is not None):
+            return first
+        return embedder
 
     def encode(self, x: Tensor, *, native: bool = False) -> Tensor:
         """n 3 H W in [-1, 1] -> the posterior mean, n z H/8 W/8, unscaled (condition latents are not scaled).

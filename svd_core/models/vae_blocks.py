@@ -10,6 +10,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import ops as core_ops
+from .ops import Ops
 from .timeconv import time_conv, to_frames, to_time
 from .upconv import up_conv
 
@@ -17,8 +18,9 @@ from .upconv import up_conv
 class ResBlock(nn.Module):
     """GroupNorm, SiLU, conv3x3, twice, plus the identity or a 1x1 convolution."""
 
-    def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Any, **factory: Any):
+    def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__()
+        self.c_out = c_out
         self.norm1 = ops.GroupNorm(groups, c_in, eps=1e-6, **factory)
         self.conv1 = ops.Conv2d(c_in, c_out, 3, padding=1, **factory)
         self.norm2 = ops.GroupNorm(groups, c_out, eps=1e-6, **factory)
@@ -41,8 +43,9 @@ class ResBlock(nn.Module):
 class TimeStack(nn.Module):
     """The temporal residual r of `VideoResBlock`; its norms take statistics over the whole clip."""
 
-    def __init__(self, c: int, *, groups: int, ops: Any, **factory: Any):
+    def __init__(self, c: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__()
+        self.groups = groups
         self.in_layers = nn.Sequential(
             ops.GroupNorm(groups, c, eps=1e-5, **factory), core_ops.SiLU(), time_conv(ops, c, c, **factory)
         )
@@ -61,7 +64,7 @@ class TimeStack(nn.Module):
 class VideoResBlock(ResBlock):
     """A spatial block, then v + a r(v) with a = sigmoid(mix_factor): here a weighs *time* (in the U-Net, space)."""
 
-    def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Any, **factory: Any):
+    def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__(c_in, c_out, groups=groups, ops=ops, **factory)
         self.time_stack = TimeStack(c_out, groups=groups, ops=ops, **factory)
         self.mix_factor = nn.Parameter(torch.zeros(1, **factory))
@@ -83,7 +86,7 @@ class VideoResBlock(ResBlock):
 class AttnBlock(nn.Module):
     """Single-head attention over the positions of a frame."""
 
-    def __init__(self, c: int, *, groups: int, ops: Any, **factory: Any):
+    def __init__(self, c: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__()
         self.norm = ops.GroupNorm(groups, c, eps=1e-6, **factory)
         self.q, self.k, self.v, self.proj_out = (ops.Conv2d(c, c, 1, **factory) for _ in range(4))
@@ -97,7 +100,7 @@ class AttnBlock(nn.Module):
 
 
 class Downsample(nn.Module):
-    def __init__(self, c: int, *, ops: Any, **factory: Any):
+    def __init__(self, c: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.conv = ops.Conv2d(c, c, 3, stride=2, **factory)
 
@@ -107,7 +110,7 @@ class Downsample(nn.Module):
 
 
 class Upsample(nn.Module):
-    def __init__(self, c: int, *, ops: Any, **factory: Any):
+    def __init__(self, c: int, *, ops: Ops, **factory: Any):
         super().__init__()
         self.conv = up_conv(ops, c, **factory)
 
@@ -129,6 +132,17 @@ class Level(nn.Module):
         super().__init__()
         self.block = nn.ModuleList(blocks)
         self.downsample, self.upsample = downsample, upsample
+
+    def layers(self) -> list[nn.Module]:
+        """The modules in the order in which they are applied."""
+        change = [module for module in (self.downsample, self.upsample) if module is not None]
+        return [*self.block.children(), *change]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """n c h w -> n c' h' w', each frame by itself"""
+        for layer in self.layers():
+            x = layer(x)
+        return x
 
 
 class Middle(nn.Module):

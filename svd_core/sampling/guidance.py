@@ -53,6 +53,11 @@ def guided(
     t = len(scale)
     if batched:
         both = denoiser(unet, Conditioning.cat([conditioning.uncond(), conditioning]), t=t, hooks=hooks)
-        return lambda x, sigma: guide(*both(torch.cat([x, x]), sigma).chunk(2)[::-1], scale)
+
+        def guided_in_one(x: Tensor, sigma: Tensor) -> Tensor:
+            uncond, cond = both(torch.cat([x, x]), sigma).chunk(2)
+            return guide(cond, uncond, scale)
+
+        return guided_in_one
     D_c, D_u = (denoiser(unet, c, t=t, hooks=hooks) for c in (conditioning, conditioning.uncond()))
     return lambda x, sigma: guide(D_c(x, sigma), D_u(x, sigma), scale)

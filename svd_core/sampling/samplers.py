@@ -123,7 +123,12 @@ def euler_ancestral(
 
 
 def lcm(
-    denoise, x: Tensor, sigmas: Tensor, *, generator: torch.Generator, on_step: OnStep | None = None
+    denoise: Denoise,
+    x: Tensor,
+    sigmas: Tensor,
+    *,
+    generator: torch.Generator | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Multistep consistency sampling for distilled models such as AnimateLCM-SVD: denoise, then renoise."""
     n = len(sigmas) - 1
@@ -144,7 +149,16 @@ SAMPLERS: dict[str, Sampler] = {
 }
 
 
-def churn(x, sigmas, i, S_churn, S_tmin, S_tmax, S_noise, generator) -> tuple[Tensor, Tensor]:
+def churn(
+    x: Tensor,
+    sigmas: Tensor,
+    i: int,
+    S_churn: float,
+    S_tmin: float,
+    S_tmax: float,
+    S_noise: float,
+    generator: torch.Generator | None,
+) -> tuple[Tensor, Tensor]:
     """Lines 4-6 of EDM Algorithm 2: raise the noise level of x from sigmas[i] to t_hat."""
     sigma = sigmas[i]
     gamma = min(S_churn / (len(sigmas) - 1), math.sqrt(2) - 1) if S_tmin <= sigma <= S_tmax else 0.0
