@@ -17,8 +17,9 @@ import torch
 from svd_core.checkpoint import convert as layouts
 from svd_core.conditioning.conditioning import embed
 from svd_core.decode.exact import decode
-from svd_core.models.unet import UNetConfig, VideoUNet
-from svd_core.models.vae import VAE, VAEConfig
+from svd_core.models.configs import UNetConfig, VAEConfig
+from svd_core.models.unet import VideoUNet
+from svd_core.models.vae import VAE
 
 Cases = dict[str, Callable[[], torch.Tensor]]
 IDS = (6.0, 127.0, 0.02)

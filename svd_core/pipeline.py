@@ -13,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from .checkpoint import load as checkpoint
 from .checkpoint.load import SVD
+from .checkpoint.load import load as load_networks
 from .checkpoint.presets import Preset
+from .checkpoint.read import read
 from .conditioning.conditioning import Conditioning, micro_conditions
 from .conditioning.encode import encode as encode_photo
 from .decode.exact import decode as decode_latents
@@ -31,7 +32,7 @@ Path = str | os.PathLike[str]
 
 def load(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu", **preset: Any) -> SVD:
     """The networks of a checkpoint; keywords replace values of its `Preset`, such as steps=10."""
-    svd = checkpoint.load(path, dtype=dtype, device=device)
+    svd = load_networks(read(path), dtype=dtype, device=device)
     return replace(svd, preset=replace(svd.preset, **preset))
 
 

@@ -17,8 +17,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from svd_core.checkpoint.convert import clip_to_openclip, vae_to_diffusers  # noqa: E402
 from svd_core.checkpoint.names import rename, unet_layout, unet_table  # noqa: E402
 from svd_core.checkpoint.write import write_safetensors  # noqa: E402
-from svd_core.models.image_encoder import CLIPConfig, CLIPVision  # noqa: E402
-from svd_core.models.unet import UNetConfig, VideoUNet  # noqa: E402
+from svd_core.models.configs import CLIPConfig, UNetConfig
+from svd_core.models.image_encoder import CLIPVision  # noqa: E402
+from svd_core.models.unet import VideoUNet  # noqa: E402
 from svd_core.models.vae import VAE, VAEConfig  # noqa: E402
 
 KINDS = (

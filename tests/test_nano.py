@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 from torch import nn
 
+from svd_core import pipeline
 from svd_core.checkpoint import convert as layouts
-from svd_core.checkpoint import load as checkpoint
+from svd_core.checkpoint import read as checkpoint
 from svd_core.checkpoint import write as export
 from svd_core.conditioning import conditioning
 from svd_core.models.vae import SCALE
@@ -28,7 +29,7 @@ SIZE = 256
 
 @pytest.fixture(scope="module")
 def svd():
-    return checkpoint.load(FILE, dtype=torch.float32)
+    return pipeline.load(FILE)
 
 
 @pytest.fixture(scope="module")

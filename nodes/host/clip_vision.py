@@ -9,7 +9,7 @@ import comfy.ops
 import torch
 from torch import Tensor
 
-from ...svd_core.checkpoint.read import Checkpoint
+from ...svd_core.checkpoint.checkpoint import Checkpoint
 from ...svd_core.models.image_encoder import MEAN, STD, CLIPVision
 from . import finite, ops
 

@@ -9,8 +9,8 @@ from comfy.cli_args import args
 from comfy.ldm.modules import attention as host_attention
 from torch import Tensor
 
+from ...svd_core.models.configs import UNetConfig
 from ...svd_core.models.hooks import Hooks
-from ...svd_core.models.unet import UNetConfig
 
 ATTENTION_PATCHES = (
     "attn1_patch",

@@ -11,7 +11,7 @@ import comfy.utils
 import torch
 
 from ...svd_core.checkpoint import read as core_checkpoint
-from ...svd_core.checkpoint.read import Checkpoint
+from ...svd_core.checkpoint.checkpoint import Checkpoint, require_whole
 from .clip_vision import PureClipVision
 from .model import make_model
 from .vae import PureVAE
@@ -40,7 +40,7 @@ class Source:
         tensors = comfy.utils.load_torch_file if comfy.memory_management.aimdo_enabled else None
         if self.path:
             found = core_checkpoint.read(self.path, tensors=tensors)
-            core_checkpoint.require_whole(found)
+            require_whole(found)
             return found
         files = (self.unet, self.vae, self.clip)
         return core_checkpoint.read_parts(*(core_checkpoint.read(file, tensors=tensors) for file in files))

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ...svd_core.checkpoint.presets import METADATA, Preset, to_tensor
 from ...svd_core.models import ops as core_ops
-from ...svd_core.models.unet import UNetConfig, VideoUNet
+from ...svd_core.models.configs import UNetConfig
+from ...svd_core.models.unet import VideoUNet
 from ..convert import kept
 from . import finite, ops
 from .hooks import HostHooks

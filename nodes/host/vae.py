@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from ...svd_core.checkpoint import read as core_checkpoint
+from ...svd_core.checkpoint.checkpoint import Checkpoint
 from ...svd_core.checkpoint.convert import fold_quant_conv
-from ...svd_core.checkpoint.read import Checkpoint
 from ...svd_core.decode.exact import decode
 from ...svd_core.decode.plan import TIERS, plan
 from ...svd_core.models.vae import VAE

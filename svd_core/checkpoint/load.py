@@ -10,14 +10,16 @@ import torch
 
 from ..models import ops as core_ops
 from ..models.image_encoder import CLIPVision
+from ..models.ops import Ops
 from ..models.unet import VideoUNet
 from ..models.vae import VAE
+from .checkpoint import Checkpoint, Tensors, require_whole
 from .presets import Preset
-from .read import NETWORKS, Checkpoint, Source, Tensors, read, require_whole
 from .report import Report
 from .sizes import without_values
 
 Device = str | torch.device
+NETWORKS = {"unet": VideoUNet, "vae": VAE, "clip": CLIPVision}
 
 
 @dataclass
@@ -39,20 +41,19 @@ def _common_format(tensors: Tensors) -> torch.dtype:
 
 
 def load(
-    source: Source | Checkpoint,
+    checkpoint: Checkpoint,
     *,
     dtype: torch.dtype | None = None,
     device: Device = "cpu",
-    ops: Any = core_ops,
+    ops: Ops = core_ops,
 ) -> SVD:
-    """Networks from a file, a folder or what `read` gave: built without memory, then given its tensors.
+    """Networks from what `read` gave: built without memory, then given its tensors.
 
     Without a dtype they stay as stored; where one network mixes formats, its largest of 16 bits or more serves all.
     """
-    checkpoint = source if isinstance(source, Checkpoint) else read(source)
     require_whole(checkpoint)
     networks: dict[str, Any] = {}
-    for name, (_, build) in NETWORKS.items():
+    for name, build in NETWORKS.items():
         network = without_values(build, getattr(checkpoint, f"{name}_config"), ops=ops)
         tensors = getattr(checkpoint, name)
         common = dtype or _common_format(tensors)

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..models.image_encoder import CLIPConfig, CLIPVision
-from ..models.unet import UNetConfig, VideoUNet
-from ..models.vae import VAE, VAEConfig
+from ..models.configs import FAMILIES
+from ..models.image_encoder import CLIPVision
+from ..models.unet import VideoUNet
+from ..models.vae import VAE
+from .checkpoint import Checkpoint, Tensors
 from .folder import open_folder
 from .header import open_tensors, read_header
 from .identify import Contents, sort
-from .presets import METADATA, Hints, Preset, choose_preset, hints_from_configs, hints_json, parse_hints
+from .presets import METADATA, Hints, Preset, choose_preset, hints_from_configs, parse_hints
 from .report import TITLES, Report
-from .sizes import FAMILIES, Part, check, clip_config, unet_config, vae_config, without_values
+from .sizes import Part, check, clip_config, unet_config, vae_config, without_values
 
 FAMILY_TITLES = {"svd": "Stable Video Diffusion", "sv3d_u": "SV3D_u", "sv3d_p": "SV3D_p"}
 NETWORKS: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module]]] = {
@@ -27,43 +28,7 @@ NETWORKS: dict[str, tuple[Callable[..., Any], Callable[..., nn.Module]]] = {
     "clip": (clip_config, CLIPVision),
 }
 Source = str | os.PathLike[str]
-Tensors = dict[str, Tensor]
 Given = Mapping[str, Tensor] | Callable[[str], Mapping[str, Tensor]] | None
-
-
-@dataclass
-class Checkpoint:
-    """Validated tensors, not copied: single-file names for U-Net and VAE, transformers' for CLIP."""
-
-    kind: str  # svd, sv3d_u, sv3d_p, diffusers folder, parts; or the only network there: unet, vae, clip
-    unet: Tensors | None
-    vae: Tensors | None
-    clip: Tensors | None
-    unet_config: UNetConfig | None
-    vae_config: VAEConfig | None
-    clip_config: CLIPConfig | None
-    preset: Preset
-    metadata: dict[str, str]  # of the file as it is
-    report: Report
-    hints: Hints = field(default_factory=Hints)  # its `puresvd` entry
-
-    @property
-    def family(self) -> str | None:
-        """svd, sv3d_u or sv3d_p, by the width of the U-Net's conditioning vector."""
-        return FAMILIES[self.unet_config.adm_in_channels] if self.unet_config else None
-
-    def hints_json(self) -> str:
-        """A `puresvd` entry that keeps what tensors cannot tell, the preset included, for saving."""
-        hints = replace(self.hints, preset=self.preset)
-        if self.unet_config:
-            hints = replace(
-                hints, head_dim=self.unet_config.head_dim, unet_norm_groups=self.unet_config.norm_groups
-            )
-        if self.vae_config:
-            hints = replace(hints, vae_norm_groups=self.vae_config.norm_groups)
-        if self.clip_config:
-            hints = replace(hints, clip={"heads": self.clip_config.heads})
-        return hints_json(hints)
 
 
 def read(path: Source, *, tensors: Given = None) -> Checkpoint:
@@ -191,15 +156,3 @@ def read_parts(unet: Source | Checkpoint, vae: Source | Checkpoint, clip: Source
     report.count(networks)
     first = sources["unet"]
     return _checkpoint("parts", networks, sizes, first.preset, first.metadata, report, first.hints)
-
-
-def require_whole(checkpoint: Checkpoint) -> None:
-    """Stop where a network is missing."""
-    missing = [TITLES[name] for name in TITLES if getattr(checkpoint, name) is None]
-    if missing:
-        found = (
-            f"{checkpoint.report.where} holds only {checkpoint.report.what}; missing: {', '.join(missing)}"
-        )
-        raise ValueError(
-            f"{found}. Choose a whole SVD checkpoint, or load U-Net, VAE and CLIP from separate files"
-        )

@@ -14,16 +14,13 @@ from typing import Any
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from ..models.image_encoder import CLIPConfig
-from ..models.unet import UNetConfig
-from ..models.vae import VAEConfig
+from ..models.configs import FAMILIES, CLIPConfig, UNetConfig, VAEConfig
 from .header import show
 from .names import indices, unet_layout, vae_layout
 from .presets import Hints
 
 Tensors = Mapping[str, Tensor]
 Witnesses = Sequence[tuple[str, int]]  # names and axes
-FAMILIES = {768: "svd", 256: "sv3d_u", 1280: "sv3d_p"}  # by the width of the U-Net's conditioning vector
 NAMED = 4  # how many names a sentence lists
 LARGEST = 1 << 16  # of any one size; ViT-H has a layer of 5,120
 

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checkpoint import Checkpoint, require_whole
 from .convert import unet_to_diffusers, vae_to_diffusers
 from .header import BITS
 from .presets import METADATA
-from .read import Checkpoint, require_whole
 
 _DTYPES = {
     torch.float64: "F64",

@@ -6,7 +6,6 @@ Attribute names equal transformers' `CLIPVisionModelWithProjection`, so that eac
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,22 +14,12 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from . import ops as core_ops
+from .configs import CLIPConfig
 from .hooks import NO_HOOKS, Hooks
 from .ops import Ops
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
-
-
-@dataclass(frozen=True)
-class CLIPConfig:
-    width: int  # 1280
-    layers: int  # 32
-    mlp: int  # 5120
-    patch: int  # 14
-    projection: int  # 1024
-    image_size: int = 224
-    heads: int = 16  # not visible in shapes
 
 
 class SelfAttention(nn.Module):

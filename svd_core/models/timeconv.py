@@ -7,12 +7,13 @@ A clip kept channels-last, (b t) c h w, is the same memory as the image b c t (h
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import Ops
+if TYPE_CHECKING:
+    from .ops import Ops
 
 
 def to_time(x: Tensor, t: int) -> Tensor:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .hooks import Hooks
-from .ops import Ops
+if TYPE_CHECKING:
+    from .hooks import Hooks
+    from .ops import Ops
 
 
 class Attention(nn.Module):

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import ops as core_ops
+from .configs import UNetConfig
 from .hooks import NO_HOOKS, Hooks
 from .ops import Ops
 from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
-
-
-@dataclass(frozen=True)
-class UNetConfig:
-    model_channels: int  # 320
-    channel_mult: tuple[int, ...]  # (1, 2, 4, 4)
-    num_res_blocks: int  # 2 a level on the way down, one more on the way up
-    attention_levels: tuple[bool, ...]  # (True, True, True, False)
-    context_dim: int  # 1024
-    adm_in_channels: int  # 768 SVD, 256 SV3D_u, 1280 SV3D_p
-    in_channels: int = 8  # noisy latent and condition latent
-    out_channels: int = 4
-    head_dim: int = 64
-    norm_groups: int = 32
 
 
 def mlp(c_in: int, c_out: int, *, ops: Ops, **factory: Any) -> nn.Sequential:

@@ -8,17 +8,19 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .hooks import Hooks
 from .ops import Ops, SiLU
 from .timeconv import time_conv, to_frames, to_time
 from .transformer import SpatialBlock, TimeBlock
+
+if TYPE_CHECKING:
+    from .hooks import Hooks
 
 
 @dataclass(frozen=True)

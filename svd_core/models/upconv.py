@@ -7,13 +7,14 @@ kernel: the same linear map for 4/9 of the work.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import Ops
+if TYPE_CHECKING:
+    from .ops import Ops
 
 
 def _summed(weight: Tensor, dim: int) -> tuple[Tensor, Tensor]:

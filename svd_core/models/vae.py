@@ -6,33 +6,18 @@ Attribute names equal the single-file checkpoint's keys: `embedder` stands for `
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from . import ops as core_ops
+from .configs import VAEConfig
 from .ops import Ops
 from .timeconv import time_conv, to_frames, to_time
 from .vae_blocks import Downsample, Level, Middle, ResBlock, Upsample, VideoResBlock
 
 SCALE = 0.18215  # diffusion runs on SCALE * mean; the condition latent stays unscaled
-
-
-@dataclass(frozen=True)
-class VAEConfig:
-    ch: int  # 128
-    ch_mult: tuple[int, ...]  # (1, 2, 4, 4)
-    num_res_blocks: int  # 2
-    z_channels: int  # 4
-    temporal: bool  # temporal decoder, or frame-wise image decoder
-    embedder: bool  # the reference encoder is present
-    native_encoder: bool  # first_stage_model.encoder is present
-    quant_conv: bool  # first_stage_model.quant_conv is present
-    post_quant_conv: bool  # first_stage_model.post_quant_conv is present
-    norm_groups: int = 32
-    embedder_quant_conv: bool = True  # a re-saved or converted encoder may have it folded in
 
 
 class Encoder(nn.Module):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..checkpoint.presets import Preset
-from ..models.image_encoder import CLIPConfig
-from ..models.unet import UNetConfig
-from ..models.vae import VAE, VAEConfig
+from ..models.configs import CLIPConfig, UNetConfig, VAEConfig
+from ..models.vae import VAE
 from .autoencoder import ImageLoss, TemporalLoss, freeze_space
 from .clips import ClipSet
 from .codes import LinearCode

@@ -13,9 +13,10 @@ from torch import nn
 
 from ..checkpoint import read as checkpoint
 from ..checkpoint.presets import Preset
+from ..models.configs import VAEConfig
 from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
-from ..models.vae import VAE, VAEConfig
+from ..models.vae import VAE
 from . import autoencoder, diffusion, export, nano, pictures, state
 from .codes import LinearCode
 from .loop import Loss, Run, Training, train

@@ -6,9 +6,10 @@ from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from svd_core.checkpoint import convert as layouts
-from svd_core.models.image_encoder import CLIPConfig, CLIPVision
-from svd_core.models.unet import UNetConfig, VideoUNet
-from svd_core.models.vae import VAE, VAEConfig
+from svd_core.models.configs import CLIPConfig, UNetConfig, VAEConfig
+from svd_core.models.image_encoder import CLIPVision
+from svd_core.models.unet import VideoUNet
+from svd_core.models.vae import VAE
 
 UNET = UNetConfig(32, (1, 2, 4, 4), 2, (True, True, True, False), 48, 768, head_dim=8)
 TEMPORAL = VAEConfig(

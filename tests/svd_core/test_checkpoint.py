@@ -34,7 +34,7 @@ def test_every_layout_is_read_without_unknown_tensors(kind, made):
 
 @pytest.mark.parametrize("kind", WHOLE)
 def test_every_whole_layout_loads_and_runs(kind, made):
-    svd = load(made[kind], dtype=torch.float32)
+    svd = load(read(made[kind]), dtype=torch.float32)
     config = svd.unet.config
     assert all(p.dtype == torch.float32 and not p.requires_grad for p in svd.unet.parameters())
     assert not any(t.is_meta for net in (svd.unet, svd.vae, svd.clip) for t in net.state_dict().values())
@@ -50,7 +50,7 @@ def test_every_whole_layout_loads_and_runs(kind, made):
 
 
 def test_weights_stay_mapped_in_the_file(made):
-    svd = load(made["svd"])
+    svd = load(read(made["svd"]))
     fused = svd.clip.vision_model.encoder.layers[0].self_attn
     storages = {
         fused.q_proj.weight.untyped_storage().data_ptr(),
@@ -74,8 +74,8 @@ def test_every_storage_format_loads(dtype, tmp_path):
     unet = unet_config(channel_mult=(1,), attention_levels=(True,))
     path = write_checkpoint(tmp_path / "svd.safetensors", dtype=getattr(torch, dtype), unet=unet)
     assert read(path).report.dtype == dtype
-    assert load(path).unet.out[2].weight.dtype == getattr(torch, dtype)
-    assert load(path, dtype=torch.float32).unet.out[2].weight.dtype == torch.float32
+    assert load(read(path)).unet.out[2].weight.dtype == getattr(torch, dtype)
+    assert load(read(path), dtype=torch.float32).unet.out[2].weight.dtype == torch.float32
 
 
 def test_mixed_formats_of_a_network_become_one(tmp_path):
@@ -87,7 +87,7 @@ def test_mixed_formats_of_a_network_become_one(tmp_path):
             tensors[name] = tensors[name].to(torch.float8_e4m3fn)
     tensors[conv_out] = tensors[conv_out].float()
     write_safetensors(tmp_path / "mixed.safetensors", tensors, {"puresvd": maker.hints()})
-    svd = load(tmp_path / "mixed.safetensors")
+    svd = load(read(tmp_path / "mixed.safetensors"))
     assert {p.dtype for net in (svd.unet, svd.vae) for p in net.parameters()} == {torch.float16}
     assert svd.unet.out[2].weight.equal(tensors[weight].half())
 

@@ -167,7 +167,7 @@ def test_part_chosen_as_whole_checkpoint_is_refused_with_the_remedy(kind, tmp_pa
     with pytest.raises(
         ValueError, match="holds only .* missing: .* load U-Net, VAE and CLIP from separate files"
     ):
-        load(path)
+        load(read(path))
 
 
 def test_other_parts_than_svds_do_not_fit():

@@ -9,7 +9,7 @@ import torch
 from svd_core.decode.exact import decode
 from svd_core.decode.plan import GIB, TIERS, plan
 from svd_core.decode.stages import stages
-from svd_core.models.vae import VAEConfig
+from svd_core.models.configs import VAEConfig
 
 from . import references
 from .references import relative_error

@@ -46,7 +46,7 @@ def test_diffusers_pipeline_loads_the_folder_whole(folders):
     from diffusers import StableVideoDiffusionPipeline
 
     pipeline = StableVideoDiffusionPipeline.from_pretrained(folders["svd"][1])
-    mine = load(folders["svd"][0])
+    mine = load(read(folders["svd"][0]))
     count = {
         name: sum(p.numel() for p in getattr(pipeline, name).parameters())
         for name in ("unet", "image_encoder")
@@ -62,7 +62,7 @@ def test_diffusers_unet_gives_our_result(folders):
     from diffusers.models.resnet import ResnetBlock2D, TemporalResnetBlock
 
     path, folder = folders["svd"]
-    theirs, mine = UNetSpatioTemporalConditionModel.from_pretrained(folder / "unet"), load(path).unet
+    theirs, mine = UNetSpatioTemporalConditionModel.from_pretrained(folder / "unet"), load(read(path)).unet
     for block in theirs.modules():  # its factories drop the eps of these norms
         if isinstance(block, ResnetBlock2D | TemporalResnetBlock):
             block.norm1.eps = block.norm2.eps = 1e-5
@@ -84,7 +84,7 @@ def test_diffusers_vae_gives_our_result(kind, folders):
 
     path, folder = folders[kind]
     theirs_class = AutoencoderKL if kind == "svd_image_decoder" else AutoencoderKLTemporalDecoder
-    theirs, mine = theirs_class.from_pretrained(folder / "vae"), load(path).vae
+    theirs, mine = theirs_class.from_pretrained(folder / "vae"), load(read(path)).vae
     image, z = noise(2, 3, 32, 32).clamp(-1, 1), noise(2, 4, 4, 4)
     frames = {} if kind == "svd_image_decoder" else {"num_frames": 2}
     with torch.no_grad():
@@ -97,7 +97,10 @@ def test_transformers_tower_gives_our_result(folders):
     from transformers import CLIPVisionModelWithProjection
 
     path, folder = folders["svd"]
-    theirs, mine = CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder"), load(path).clip
+    theirs, mine = (
+        CLIPVisionModelWithProjection.from_pretrained(folder / "image_encoder"),
+        load(read(path)).clip,
+    )
     x = noise(1, 3, 56, 56)
     with torch.no_grad():
         assert relative_error(mine(x), theirs(x).image_embeds) < 1e-5  # float32 rounding

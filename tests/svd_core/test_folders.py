@@ -81,7 +81,7 @@ def test_shards_and_folders_may_be_links(folder, tmp_path):
 def test_other_folders_are_refused(folder):
     (folder / "unet").rename(folder / "elsewhere")
     with pytest.raises(ValueError, match="missing: U-Net"):
-        load(folder)
+        load(read(folder))
     (folder / "elsewhere").rename(folder / "unet")
     for file in (folder / "unet").glob("diffusion*"):
         file.unlink()

@@ -10,9 +10,10 @@ from torch.testing import assert_close
 from svd_core.checkpoint import read as checkpoint
 from svd_core.checkpoint.load import load
 from svd_core.checkpoint.presets import Preset
-from svd_core.models.image_encoder import CLIPConfig, CLIPVision
-from svd_core.models.unet import UNetConfig, VideoUNet
-from svd_core.models.vae import SCALE, VAE, VAEConfig
+from svd_core.models.configs import CLIPConfig, UNetConfig, VAEConfig
+from svd_core.models.image_encoder import CLIPVision
+from svd_core.models.unet import VideoUNet
+from svd_core.models.vae import SCALE, VAE
 from svd_core.training import autoencoder, diffusion, export
 from svd_core.training.clips import PER_FILE, ClipSet
 from svd_core.training.codes import LinearCode
@@ -201,7 +202,7 @@ def test_written_file_loads_by_the_ordinary_road(tmp_path, networks):
     assert found.preset == preset
     assert not found.report.unknown
     assert found.hints.latent_rgb_factors == [[0.1, 0.2, 0.3]] * 4
-    svd = load(path, dtype=torch.float32)
+    svd = load(checkpoint.read(path), dtype=torch.float32)
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert_close(
         svd.vae.encode(x, native=True), svd.vae.encode(x), rtol=2e-2, atol=2e-3

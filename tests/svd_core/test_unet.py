@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from svd_core.conditioning.conditioning import embed
+from svd_core.models.configs import UNetConfig
 from svd_core.models.hooks import Hooks
-from svd_core.models.unet import UNetConfig, VideoUNet
+from svd_core.models.unet import VideoUNet
 
 from . import references
 from .references import relative_error

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from svd_core.models import ops
+from svd_core.models.configs import VAEConfig
 from svd_core.models.timeconv import to_frames, to_time
 from svd_core.models.upconv import up_conv
-from svd_core.models.vae import VAE, VAEConfig
+from svd_core.models.vae import VAE
 
 from . import references
 from .references import relative_error
