@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 HOST_MODULES = {"comfy", "comfy_api", "comfy_execution", "comfy_extras", "folder_paths", "nodes", "server"}
 TEMPLATES = ("example_workflows", "example", "examples", "workflow", "workflows")
-LONGEST_CHAIN = 5  # files
+LONGEST_CHAIN = 7  # files
 OWN = {"clients", "nodes", "scripts", "svd_core", "tests"}
 
 
