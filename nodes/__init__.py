@@ -8,6 +8,7 @@ from .decode import PureSVDDecode
 from .guide import PureSVDGuider
 from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
+from .lora import PureSVDLoadLora, PureSVDLoraHook
 from .manifest import PureSVDManifest
 from .sample import PureSVDSample
 
@@ -20,6 +21,8 @@ NODES = [
     PureSVDSample,
     PureSVDDecode,
     PureSVDManifest,
+    PureSVDLoadLora,
+    PureSVDLoraHook,
     *interpolate.NODES,
     *postprocess.NODES,
 ]

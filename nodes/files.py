@@ -13,6 +13,8 @@ DIFFUSERS = "diffusers/"
 CHECKPOINTS = "checkpoints/"
 NOTHING = "no checkpoint found"
 WHERE = "put svd.safetensors or svd_xt.safetensors into ComfyUI/models/checkpoints, or a diffusers folder into ComfyUI/models/diffusers"
+WHERE_LORAS = "put it into ComfyUI/models/loras"
+NO_LORA = "no LoRA found"
 DEPTH = 3  # folders below models/diffusers that are looked into
 
 
@@ -52,6 +54,21 @@ def part_path(folder: str, name: str) -> str:
     if not path:
         raise ValueError(
             f"no file {name[:200]!r}: put it into ComfyUI/models/{folder}, then press R in the editor"
+        )
+    return path
+
+
+def loras() -> list[str]:
+    """Names for the LoRA widget, never empty."""
+    return list(folder_paths.get_filename_list("loras")) or [NO_LORA]
+
+
+def lora_path(name: str) -> str:
+    """The file behind a name of `loras`."""
+    path = folder_paths.get_full_path("loras", name) if name != NO_LORA else None
+    if not path:
+        raise ValueError(
+            f"no LoRA {name[:200]!r}: {WHERE_LORAS}, then press R in the editor to refresh the list"
         )
     return path
 

@@ -16,6 +16,7 @@ from clients.puresvd_client import Client
 from scripts import server as real_server
 
 ROOT = Path(__file__).resolve().parent.parent
+NANO = ROOT / "svd_core" / "nano" / "svd_nano.safetensors"
 
 
 def pytest_addoption(parser):
@@ -110,6 +111,7 @@ def start_server(tmp_path_factory):
         base = real_server.make_base(tmp_path_factory.mktemp("server"))
         make = importlib.import_module("tests.make_checkpoint")
         make.write_checkpoint(base / "models" / "checkpoints" / "tiny.safetensors")
+        make.write_lora(base / "models" / "loras" / "nano.safetensors", NANO)
         with real_server.running(path, base, python=Path(sys.executable)) as client:
             yield Server(client, base)
 

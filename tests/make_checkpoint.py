@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from svd_core.checkpoint.convert import clip_to_openclip, vae_to_diffusers  # noqa: E402
 from svd_core.checkpoint.names import rename, unet_layout, unet_table  # noqa: E402
+from svd_core.checkpoint.read import read  # noqa: E402
 from svd_core.checkpoint.write import write_safetensors  # noqa: E402
 from svd_core.models.configs import CLIPConfig, UNetConfig
 from svd_core.models.image_encoder import CLIPVision  # noqa: E402
@@ -242,6 +243,18 @@ def write_checkpoint(
         tensors = maker.single_file(kind)
     write_safetensors(path, tensors, {"puresvd": maker.hints(preset)})
     return path
+
+
+def write_lora(path, checkpoint):
+    """A LoRA of rank 1 over the temporal attention of a checkpoint's U-Net, in diffusers names."""
+    state, tensors = read(checkpoint).unet, {}
+    for name, tensor in diffusers_unet(state).items():
+        if "temporal_transformer_blocks" in name and ".to_" in name and tensor.ndim == 2:
+            stem = name.removesuffix("weight")
+            tensors[f"unet.{stem}lora.up.weight"] = torch.full((tensor.shape[0], 1), 0.1)
+            tensors[f"unet.{stem}lora.down.weight"] = torch.full((1, tensor.shape[1]), 0.1)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, tensors)
 
 
 if __name__ == "__main__":

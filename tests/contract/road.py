@@ -10,6 +10,11 @@ from clients.puresvd_client import WORKFLOW, set_photo, videos
 SAMPLE = Path(__file__).resolve().parents[2] / "assets" / "sample.jpg"
 SMALL = {"width": 64, "height": 64, "frames": 2, "steps": 2, "max_cfg": 2.5, "curve": "linear"}
 CHECKPOINTS = {"nano": "svd-nano (embedded)", "random": "tiny.safetensors"}
+HOOKED = {"strength": 1.0, "set_cond_area": "default"}
+LORA_PARTS = (
+    *("temporal_attention", "spatial_attention", "feed_forward", "projections"),
+    *("convolutions", "embeddings", "mixers"),
+)
 REMADE = (
     "PureSVDImageToVideo",
     "PureSVDSample",
@@ -73,7 +78,7 @@ def every_node(photo):
     noise = {"sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0, "denoise": 1.0}
     rates = {"source_fps": 6.0, "target_fps": 12.0, "slow_motion": 1.0, "quality": "fast"}
     guidance = {"min_cfg": 1.0, "max_cfg": 2.0, "curve": "triangle"}
-    described = {"positive": ["3", 0], "negative": ["3", 1]}
+    described = {"positive": ["hooked", 0], "negative": ["3", 1]}
     parts = {f"{part}_name": "checkpoints/tiny.safetensors" for part in ("unet", "vae", "clip")}
     custom = {
         "noise": ["noise", 0],
@@ -81,10 +86,15 @@ def every_node(photo):
         "sampler": ["sampler", 0],
         "sigmas": ["levels", 0],
     }
+    adapter = {"model": model, "lora_name": "nano.safetensors", "strength": 0.5}
+    adapter |= dict.fromkeys(LORA_PARTS, 1.0)
     more = {
+        "lora": ("PureSVDLoadLora", adapter),
+        "hook": ("PureSVDLoraHook", adapter),
+        "hooked": ("ConditioningSetProperties", HOOKED | {"cond_NEW": ["3", 0], "hooks": ["hook", 0]}),
         "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
         "levels": ("PureSVDSigmas", choice | noise),
-        "guider": ("PureSVDGuider", {"model": model} | described | guidance),
+        "guider": ("PureSVDGuider", {"model": ["lora", 0]} | described | guidance),
         "noise": ("DisableNoise", {}),  # RandomNoise reseeds torch for everybody
         "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
         "custom": ("SamplerCustomAdvanced", custom | {"latent_image": ["4", 0]}),

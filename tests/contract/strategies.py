@@ -108,6 +108,7 @@ def by_socket(trio):
         "VAE": vae,
         "CONDITIONING": conditioning(),
         "INTERP_MODEL": st.none(),
+        "HOOKS": st.none(),
         "BOOLEAN": st.booleans(),
     }
 
@@ -158,6 +159,8 @@ TABLE = {
     "PureSVDSample": {},
     "PureSVDDecode": {},
     "PureSVDManifest": {},
+    "PureSVDLoadLora": {"lora_name": FILES},
+    "PureSVDLoraHook": {"lora_name": FILES},
     "PureSVDDeflicker": {},
     "PureSVDColorLock": {},
 }

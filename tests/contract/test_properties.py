@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from tests.contract.strategies import TABLE, inputs
-from tests.make_checkpoint import write_checkpoint
+from tests.make_checkpoint import write_checkpoint, write_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 REMEDY = re.compile(r"[;:,] .*\b(use|wire|check|choose|put|divide|raise|match|load|pass)\b")
@@ -43,7 +43,9 @@ def check_sentence(error):
 
 @pytest.fixture(scope="module")
 def trio(host):
-    write_checkpoint(host.base / "models" / "checkpoints" / "tiny.safetensors", dtype=torch.float32)
+    models = host.base / "models"
+    tiny = write_checkpoint(models / "checkpoints" / "tiny.safetensors", dtype=torch.float32)
+    write_lora(models / "loras" / "tiny.safetensors", tiny)
     return host.run("PureSVDLoadCheckpoint", ckpt_name="tiny.safetensors", weight_dtype="fp32")
 
 

@@ -102,6 +102,22 @@ GRAPHS = {  # prompt -> graph
             ),
         ),
     ),
+    "image_to_video_lora": Graph(
+        "Image to Video with LoRA",
+        "# A LoRA for movement or style\nChoose a photo and a LoRA, press **Run**.",
+        (
+            PHOTO,
+            Group(
+                "2  LoRA",
+                "Put a LoRA **trained on the same checkpoint** into `models/loras` and choose it: any naming is "
+                "read, and all of it acts or a sentence says why not. The report tells which layers it changes.",
+                ("8",),
+            ),
+            replace(DESCRIBE, title="3  What the model is told"),
+            replace(SAMPLE, title="4  Sample"),
+            replace(SAVE, title="5  Frames to file"),
+        ),
+    ),
     "image_to_video_native_sampler": Graph(
         "Image to Video with Native Sampler",
         "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "
@@ -181,7 +197,8 @@ HEAD, NOTE, CHARACTERS = (
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
 SHOWS = {"LoadImage": 250, "LoadVideo": 250, "SaveVideo": 340}  # height of a picture, always there
 UNSET = {
-    "LoadVideo": ("file",)
+    "LoadVideo": ("file",),
+    "PureSVDLoadLora": ("lora_name",),
 }  # inputs to choose: the host brings a photo and no video, and marks a missing one red
 PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
 

@@ -119,10 +119,11 @@ CARD_TEXTS = {  # of graphs that run on the embedded checkpoint: what the card s
     "Image to Video with Custom Sampler": "custom sampler",
     "Image to Video, smooth": "28 frames a second",
 }
-FOREIGN_CARDS = {  # of graphs whose checkpoint is not part of the pack: text, length in frames
+FOREIGN_CARDS = {  # of graphs whose files are not part of the pack: text, length in frames
     "Image to Video, svd, 14 frames": ("svd", 14),
     "Image to Video, svd_xt, 25 frames": ("svd_xt", 25),
     "Text to Image to Video": ("text to video", 25),
+    "Image to Video with LoRA": ("with a LoRA", 14),
 }
 
 
