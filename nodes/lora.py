@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from ..svd_core.adapters.names import PARTS
 from . import convert, files
 from .host import adapters
+from .host.say import say
 
 WHAT = {
     "temporal attention": "the attention between frames, where camera movement is learned",
@@ -118,7 +119,9 @@ class PureSVDLoadLora(io.ComfyNode):
         )
         chosen = strengths(strength, *parts)
         lora, layers, report = adapters.load(files.lora_path(lora_name), model)
-        return io.NodeOutput(adapters.patched(model, lora, layers, chosen), report, ui={"text": [report]})
+        return io.NodeOutput(
+            adapters.patched(model, lora, layers, chosen), report, ui=say(report.split("\n"))
+        )
 
 
 class PureSVDLoraHook(io.ComfyNode):
@@ -192,5 +195,5 @@ class PureSVDLoraHook(io.ComfyNode):
         chosen = strengths(strength, *parts)
         lora, layers, report = adapters.load(files.lora_path(lora_name), model)
         return io.NodeOutput(
-            adapters.hooks(model, lora, layers, chosen, prev_hooks), report, ui={"text": [report]}
+            adapters.hooks(model, lora, layers, chosen, prev_hooks), report, ui=say(report.split("\n"))
         )
