@@ -89,7 +89,7 @@ def check_crop(image_width: int, image_height: int, width: int, height: int) -> 
 
 
 def nearest_size(image_width: int, image_height: int, width: int, height: int) -> tuple[int, int]:
-    """Of the trained size, its portrait twin and the square of the same area, the one nearest in aspect."""
+    """Of the trained size, its portrait counterpart and the square of the same area, the one nearest in aspect."""
     side = max(64, round(math.sqrt(width * height) / 64) * 64)
     wanted = math.log(image_width / image_height)
     sizes = [(width, height), (height, width), (side, side)]
@@ -145,7 +145,7 @@ def conditioning(name: str, value: list) -> list:
     good = isinstance(value, list) and value and all(_is_described(*entry) for entry in value)
     if not good:
         raise ValueError(
-            f"{name} is no conditioning for a video model; wire in {name} of Image to Video, or of ComfyUI's own "
+            f"{name} is not conditioning for a video model; wire in {name} of Image to Video, or of ComfyUI's own "
             "SVD_img2vid_Conditioning"
         )
     for context, details in value:

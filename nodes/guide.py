@@ -20,7 +20,9 @@ class PureSVDGuider(io.ComfyNode):
             search_aliases=["svd", "cfg", "guidance", "linear cfg"],
             inputs=[
                 io.Model.Input("model", tooltip="An SVD model."),
-                io.Conditioning.Input("positive", tooltip="What Image to Video says about the photo."),
+                io.Conditioning.Input(
+                    "positive", tooltip="Conditioning with the photo, from Image to Video."
+                ),
                 io.Conditioning.Input("negative", tooltip="Its counterpart without the photo."),
                 *widgets.guidance_inputs(),
             ],

@@ -9,7 +9,7 @@ from . import convert
 from .host import between as host_between
 from .host.progress import on_step
 
-MOST = 1000  # frames made from one; more is a slip of the keyboard, and would run for days
+MOST = 1000  # frames made from one; more is a typo, and would run for days
 
 
 def rates():
@@ -76,7 +76,7 @@ class PureSVDInterpolate(io.ComfyNode):
             node_id="PureSVDInterpolate",
             display_name="Interpolate Video",
             category="video/svd",
-            description="Give a clip any frame rate, also one that is no multiple. New frames follow the motion "
+            description="Give a clip any frame rate, also one that is not a multiple. New frames follow the motion "
             "without any model file; frames that fall on the new grid are passed through unchanged; scene cuts "
             "are never blended. Works on any video, generated or not.",
             search_aliases=["svd", "frame interpolation", "slow motion", "fps", "frame rate", "rife", "film"],

@@ -16,12 +16,14 @@ class PureSVDSample(io.ComfyNode):
             node_id="PureSVDSample",
             display_name="Sample Video",
             category="video/svd",
-            description="Denoise a video latent with per-frame guidance. The simple road; for custom samplers "
+            description="Denoise a video latent with per-frame guidance. The simple way; for custom samplers "
             "wire Video Guider and Video Noise Levels into SamplerCustomAdvanced.",
             search_aliases=["svd", "ksampler", "sampler"],
             inputs=[
                 io.Model.Input("model", tooltip="An SVD model."),
-                io.Conditioning.Input("positive", tooltip="What Image to Video says about the photo."),
+                io.Conditioning.Input(
+                    "positive", tooltip="Conditioning with the photo, from Image to Video."
+                ),
                 io.Conditioning.Input("negative", tooltip="Its counterpart without the photo."),
                 io.Latent.Input("latent", tooltip="The empty clip from Image to Video."),
                 io.Int.Input(

@@ -129,7 +129,7 @@ def noise_levels(
     levels = SCHEDULES[schedule](total, **options.get(schedule, fixed))
     if not levels.isfinite().all():
         raise ValueError(
-            f"sigma_max {sigma_max:g}, sigma_min {sigma_min:g} and rho {rho:g} give noise levels beyond any number; "
+            f"sigma_max {sigma_max:g}, sigma_min {sigma_min:g} and rho {rho:g} give noise levels that overflow; "
             "use a larger rho, trained: 7"
         )
     return levels[-(steps + 1) :]

@@ -85,9 +85,7 @@ def show(job: dict, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    signal.signal(
-        signal.SIGTERM, lambda *_: sys.exit(143)
-    )  # leave by the same road, so that the server stops
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # leave the same way, so that the server stops
     try:
         sys.exit(main(sys.argv[1:]))
     except KeyboardInterrupt:

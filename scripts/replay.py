@@ -44,7 +44,7 @@ def read(path: Path) -> dict[str, Any]:
         manifest = None
     if not isinstance(manifest, dict) or not {"frames", "graph", *PARTS} <= set(manifest):
         raise ValueError(
-            f"{path} is no manifest; choose a JSON file written by the node Record Video Manifest"
+            f"{path} is not a manifest; choose a JSON file written by the node Record Video Manifest"
         )
     return manifest
 

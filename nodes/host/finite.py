@@ -1,4 +1,4 @@
-"""Results that are no numbers: looked for where they first appear, and blamed on the weight they come from."""
+"""NaN and infinite results: looked for where they first appear, and blamed on the weight they come from."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> F
         model.model, comfy.model_base.SVD_img2vid
     ):  # SV3D is one too, and so are the host's own
         raise ValueError(
-            f"this MODEL is {type(model.model).__name__}, no Stable Video Diffusion; wire in the one of Load Video "
+            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load Video "
             "Checkpoint"
         )
     guider = FrameGuider(model, scales)

@@ -33,7 +33,7 @@ _PICKLE = (
     "once: load it with torch.load(file, map_location='cpu', weights_only=True) and save its state dict with "
     "safetensors.torch.save_file"
 )
-# What other files begin with; the first match speaks.
+# What other files begin with; the first match wins.
 _MAGIC = (
     (b"version https://git-lfs", "is a Git LFS pointer, not the weights; run `git lfs pull`"),
     (b"PK\x03\x04", _PICKLE),
@@ -126,7 +126,7 @@ def _parse(path: Path, raw: bytes, payload: int) -> Header:
     for mark, limit, what in ((b'"data_offsets"', MAX_TENSORS, "tensors"), (b"[", MAX_BRACKETS, "lists")):
         if raw.count(mark) > limit:
             found = f"{raw.count(mark):,} {what} in its header, allowed are {limit:,}"
-            raise ValueError(f"{path} is no SVD checkpoint: {found}; choose another file")
+            raise ValueError(f"{path} is not an SVD checkpoint: {found}; choose another file")
     try:
         header = json.loads(raw, object_pairs_hook=_no_twins, parse_int=_short_int)
     except (ValueError, RecursionError) as problem:

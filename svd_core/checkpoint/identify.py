@@ -26,7 +26,7 @@ _HOST = "noise range written by ComfyUI"
 _WRAPPERS = ("diffusion_model.", "unet.", "vae.", "image_encoder.", "module.")
 _SVD = re.compile(r"\.time_stack\.|temporal_transformer_blocks\.|temporal_res_block\.")
 _CHOOSE = "choose an SVD or SV3D checkpoint"
-# What others call their tensors; the first match speaks, from None on where SVD's are absent.
+# What others call their tensors; the first match wins; those after None only where SVD's names are absent.
 _FOREIGN = (
     (r"time_mix_blocks\.", f"an SV4D model, which is another network; {_CHOOSE}"),
     (
@@ -71,7 +71,7 @@ class Contents:
             self.unused.setdefault(reason, []).extend(names)
 
 
-def refuse_foreign(names: list[str], where: str) -> None:
+def refuse_unsupported(names: list[str], where: str) -> None:
     """Raise a sentence for a model that is not of the SVD family."""
     for rule in _FOREIGN:
         if rule is None:
@@ -84,7 +84,7 @@ def refuse_foreign(names: list[str], where: str) -> None:
 
 def sort(tensors: Mapping[str, Tensor], where: str) -> Contents:
     """The networks in the tensors of one file, in whichever layout."""
-    refuse_foreign(list(tensors), where)
+    refuse_unsupported(list(tensors), where)
     contents = Contents()
     groups: dict[str, Tensors] = {}
     for name, tensor in tensors.items():
@@ -208,5 +208,5 @@ def _sort_bare(contents: Contents, tensors: Tensors, where: str) -> None:
     else:
         names = ", ".join(show(name) for name in list(tensors)[:3]) or "none at all"
         raise ValueError(
-            f"{where} is no SVD checkpoint, U-Net, VAE or CLIP image encoder (its tensors: {names}); {_CHOOSE}"
+            f"{where} is not an SVD checkpoint, U-Net, VAE or CLIP image encoder (its tensors: {names}); {_CHOOSE}"
         )

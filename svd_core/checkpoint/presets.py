@@ -98,7 +98,7 @@ def parse_hints(text: str, where: str) -> Hints:
     except (ValueError, RecursionError):
         raise ValueError(f"{where} has a puresvd entry that is not JSON; save the file again") from None
     if not isinstance(entry, dict):
-        raise ValueError(f"{where} has a puresvd entry that is no JSON object; save the file again")
+        raise ValueError(f"{where} has a puresvd entry that is not a JSON object; save the file again")
     numbers = {}
     for name in ("head_dim", "unet_norm_groups", "vae_norm_groups"):
         if name in entry:

@@ -129,7 +129,7 @@ def _checkpoint(
 
 
 def _check_fit(checkpoint: Checkpoint) -> None:
-    """The networks of one video must speak of the same latents and embeddings."""
+    """The networks must agree on latents and embeddings."""
     where, unet = checkpoint.report.where, checkpoint.unet_config
     if unet and (vae := checkpoint.vae_config) and vae.z_channels != unet.out_channels:
         found = f"the VAE has {vae.z_channels} latent channels, the U-Net {unet.out_channels}"

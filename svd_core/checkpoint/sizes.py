@@ -65,7 +65,7 @@ def _axes(tensors: Tensors, ends: tuple[str, ...], axis: int, start: str = "") -
 def _multiples(part: Part, widths: list[int], base: int, groups: int, divisor: int) -> tuple[int, ...]:
     for width in widths:
         if width % base:
-            raise part.fault(f"has levels of {widths} channels, which are no multiples of {base}")
+            raise part.fault(f"has levels of {widths} channels, which are not multiples of {base}")
         if width % groups or width % divisor:
             found = f"{groups} norm groups and heads of {divisor}" if divisor > 1 else f"{groups} norm groups"
             raise part.fault(

@@ -78,7 +78,7 @@ def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Pla
         if stage.block is not None:
             keep = chosen.keep or (
                 stage.scale < cut[-1].scale and not chosen.offload
-            )  # small levels fit beside the floor
+            )  # a lower level's tensor is no larger than the work of the largest
             _mix(clip, stage.block, statistics, stage.slabs(t, h), keep=keep, steps=steps)
     x = clip.frames.to(z.device)
     return x.clone() if mix is None else to_frames(call(mix, to_time(x, t)), x.shape[2])

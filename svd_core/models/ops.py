@@ -31,7 +31,7 @@ class Ops(Protocol):
 Conv2d, Conv3d, LayerNorm, Embedding = nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.Embedding
 
 ROWS = 256  # a product with fewer rows is quicker in BLAS
-LONG = 512  # positions from which the stock group norm drifts
+LONG = 512  # positions from which the stock group norm loses precision
 
 
 def runs_bfloat16() -> bool:
@@ -56,7 +56,7 @@ def moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each group, n c h w -> n g each, float32.
 
     On a CPU the stock group norm sums millions of channels-last rows one by one in float32 and loses digits. Here rows
-    are dealt out to `lanes` side by side, batch norm's kernel takes two passes over each, Chan's formula merges them.
+    are split into `lanes` side by side, batch norm's kernel takes two passes over each, Chan's formula merges them.
     """
     n, c, h, w = x.shape
     rows = x.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
@@ -105,7 +105,7 @@ def normalize(
 def group_norm(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, *, inplace: bool = False
 ) -> Tensor:
-    """n c h w -> n c h w. On a CPU, channels-last float32 statistics are our own: the stock kernel drifts.
+    """n c h w -> n c h w. On a CPU, channels-last float32 statistics are our own: the stock kernel loses precision.
 
     `inplace` allows, and does not promise, that the result takes the place of x.
     """

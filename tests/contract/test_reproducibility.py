@@ -67,7 +67,7 @@ def test_replay_refuses_another_json_file_by_name(tmp_path, capsys):
     path = tmp_path / "workflow.json"
     path.write_text("{}", encoding="utf-8")
     assert replay.main([str(path)]) == 2
-    assert f"{path} is no manifest; choose" in capsys.readouterr().err
+    assert f"{path} is not a manifest; choose" in capsys.readouterr().err
 
 
 SAME = {

@@ -153,7 +153,7 @@ def test_karras_levels_are_the_hosts(host, ours):
         ({"sigma_min": 800.0}, "sigma_min 800"),
         ({"sigma_min": 0.0}, "sigma_min 0"),
         ({"sigma_max": float("nan")}, "sigma_max is nan"),
-        ({"sigma_max": 7132.0, "sigma_min": 1.0, "rho": 0.1}, "beyond any number; use a larger rho"),
+        ({"sigma_max": 7132.0, "sigma_min": 1.0, "rho": 0.1}, "that overflow; use a larger rho"),
         ({"rho": float("inf")}, "rho is inf"),
         ({"denoise": 0.0}, "denoise 0"),
         ({"denoise": 2.0}, "denoise 2"),
@@ -218,7 +218,7 @@ def test_models_of_other_kinds_are_refused(photo, ours, conditioning, video):
 
     cpu = torch.device("cpu")
     other = comfy.model_patcher.ModelPatcher(torch.nn.Identity(), cpu, cpu)
-    with pytest.raises(ValueError, match="this MODEL is Identity, no Stable Video Diffusion; wire in"):
+    with pytest.raises(ValueError, match="this MODEL is Identity, not Stable Video Diffusion; wire in"):
         video(ours, photo, model=other, conditioning=conditioning)
 
 
@@ -236,7 +236,7 @@ def test_latent_of_quite_another_shape_than_the_photo_is_refused(ours, photo, co
 )
 def test_conditioning_of_another_kind_is_refused(host, ours, photo):
     described = [[torch.zeros(1, 1, 16), {"concat_latent_image": photo}]]
-    with pytest.raises(ValueError, match="positive is no conditioning for a video model; wire in"):
+    with pytest.raises(ValueError, match="positive is not conditioning for a video model; wire in"):
         host.run(
             "PureSVDGuider",
             model=ours.model,
