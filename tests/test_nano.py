@@ -16,10 +16,10 @@ from svd_core.checkpoint import write as export
 from svd_core.conditioning import conditioning
 from svd_core.models.vae import SCALE
 from svd_core.sampling import guidance, noise_levels, samplers
-from svd_core.training import photographs, stages
+from svd_core.training import judge, photographs, stages
 from svd_core.training.photographs import JUDGING
 
-judge = pytest.importorskip("svd_core.training.judge")
+measures = pytest.importorskip("svd_core.training.measures")
 for package in ("skimage", "sklearn"):
     pytest.importorskip(package)
 
@@ -62,7 +62,7 @@ def test_both_encoders_are_one(svd):
 
 
 def test_reconstruction_of_unseen_photographs_reaches_24_db(svd):
-    values = [judge.reconstruction(svd, name, size=SIZE) for name in JUDGING]
+    values = [judge.reconstruction(svd, judge.photograph(name, size=SIZE)) for name in JUDGING]
     assert np.mean(values) >= 24
 
 
@@ -80,16 +80,13 @@ def test_preview_factors_show_the_picture(svd):
 
 def test_training_goes_on_from_the_shipped_weights(tmp_path):
     found = checkpoint.read(FILE)
-    model = stages.build_diffusion(tmp_path, FILE, "i2v")
-    assert all(torch.equal(t, found.unet[n].float()) for n, t in model.unet.state_dict().items())
-    assert all(torch.equal(t, found.clip[n].float()) for n, t in model.clip.state_dict().items())
-    vae = stages.build_vae(tmp_path, FILE, "vae")
-    assert all(torch.equal(t, found.vae[n].float()) for n, t in vae.state_dict().items())
-
-
-def test_stage_without_its_predecessor_says_which_to_run(tmp_path):
-    with pytest.raises(ValueError, match="'i2v' starts from stage 'video', which has not been run here"):
-        stages.build_diffusion(tmp_path, tmp_path / "none.safetensors", "i2v")
+    unet, vae, clip = (
+        stages.build_unet(tmp_path, FILE, "camera"),
+        stages.build_vae(tmp_path, FILE, "vae"),
+        stages.build_clip(FILE),
+    )
+    for network, shipped in ((unet, found.unet), (vae, found.vae), (clip, found.clip)):
+        assert all(torch.equal(t, shipped[n].float()) for n, t in network.state_dict().items())
 
 
 def test_folder_for_diffusers_is_refused_with_the_reason(tmp_path):
@@ -102,15 +99,17 @@ def test_a_pan_is_explained_and_is_a_camera_movement():
     wide = judge.photograph("coffee.png", size=96)
     frames = torch.cat([wide[..., 16:80, 4 + 2 * k : 68 + 2 * k] for k in range(4)])
     flow = np.zeros((3, 64, 64, 2), np.float32) - np.float32([2, 0])
-    assert judge.explained(frames, flow) > 0.999  # whole pixels: only rounding of the sampling grid is left
-    assert judge.camera_share(flow) == pytest.approx(1)
+    assert (
+        measures.explained(frames, flow) > 0.999
+    )  # whole pixels: only rounding of the sampling grid is left
+    assert measures.camera_share(flow) == pytest.approx(1)
 
 
 def test_zoom_is_a_camera_movement_and_break_up_is_not():
     y, x = np.mgrid[-1:1:64j, -1:1:64j]
-    assert judge.camera_share(np.stack([0.3 * x, 0.3 * y], -1)[None]) == pytest.approx(1)
+    assert measures.camera_share(np.stack([0.3 * x, 0.3 * y], -1)[None]) == pytest.approx(1)
     blotches = np.random.default_rng(0).standard_normal((3, 8, 8, 2)).repeat(8, axis=1).repeat(8, axis=2)
-    assert judge.camera_share(blotches) < 0.15  # 6 free numbers for 128: 0.05 expected
+    assert measures.camera_share(blotches) < 0.15  # 6 free numbers for 128: 0.05 expected
 
 
 def test_short_clip_starts_as_its_picture(svd):
@@ -118,13 +117,13 @@ def test_short_clip_starts_as_its_picture(svd):
     frames = judge.generate(svd, image, judge.Choice(sigmas=noise_levels.ays(10)))
     assert frames.shape == (14, 3, SIZE, SIZE)
     assert frames.isfinite().all()
-    assert judge.psnr(frames[:1], image) >= 20
+    assert measures.psnr(frames[:1], image) >= 20
 
 
 @pytest.mark.slow
 def test_first_frames_reach_20_db(clips_by_bucket):
     values = [
-        judge.psnr(frames[:1], judge.photograph(name, size=SIZE))
+        measures.psnr(frames[:1], judge.photograph(name, size=SIZE))
         for (name, bucket), frames in clips_by_bucket.items()
         if bucket == 127
     ]
@@ -133,8 +132,8 @@ def test_first_frames_reach_20_db(clips_by_bucket):
 
 @pytest.mark.slow
 def test_motion_rises_with_the_bucket(clips_by_bucket):
-    speeds = {key: judge.speed(frames) for key, frames in clips_by_bucket.items()}
-    ranks = [judge.spearman(judge.BUCKETS, [speeds[name, b] for b in judge.BUCKETS]) for name in JUDGING]
+    speeds = {key: measures.speed(frames) for key, frames in clips_by_bucket.items()}
+    ranks = [measures.spearman(judge.BUCKETS, [speeds[name, b] for b in judge.BUCKETS]) for name in JUDGING]
     assert np.mean(ranks) >= 0.8
     still = np.mean([speeds[name, 1] for name in JUDGING])
     moving = np.mean([speeds[name, 255] for name in JUDGING])
@@ -145,12 +144,12 @@ def test_motion_rises_with_the_bucket(clips_by_bucket):
 @pytest.mark.slow
 def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
     moving = [clips_by_bucket[name, bucket] for name, bucket in product(JUDGING, (127, 255))]
-    flows = [judge.optical_flow(frames) for frames in moving]
+    flows = [measures.optical_flow(frames) for frames in moving]
     assert (
-        np.mean([judge.camera_share(flow) for flow in flows]) > 0.5
+        np.mean([measures.camera_share(flow) for flow in flows]) > 0.5
     )  # true pans, encoded and decoded: 0.7 to 0.8
     assert (
-        np.mean([judge.explained(*pair) for pair in zip(moving, flows)]) > 0
+        np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0
     )  # what moved can be found again
 
 
@@ -179,9 +178,9 @@ def test_temporal_decoder_flickers_less_than_frame_by_frame(svd):
             / SCALE
         )
         together = svd.vae.decode(z, t=len(z))
-        flow = judge.optical_flow(together)
-        whole.append(judge.flicker(together, flow))
-        single.append(judge.flicker(judge.decode_by_frame(svd, z), flow))
+        flow = measures.optical_flow(together)
+        whole.append(measures.flicker(together, flow))
+        single.append(measures.flicker(judge.decode_by_frame(svd, z), flow))
     assert np.mean(whole) < np.mean(single)
 
 
@@ -192,8 +191,10 @@ def test_samplers_agree_better_than_seeds(svd):
     heun = judge.generate(svd, image, judge.Choice(sampler="heun"))
     ays = judge.generate(svd, image, judge.Choice(sigmas=noise_levels.ays(10)))
     other = judge.generate(svd, image, judge.Choice(seed=1))
-    between_seeds = judge.psnr(euler, other)
-    assert min(judge.psnr(euler, heun), judge.psnr(euler, ays), judge.psnr(heun, ays)) > between_seeds
+    between_seeds = measures.psnr(euler, other)
+    assert (
+        min(measures.psnr(euler, heun), measures.psnr(euler, ays), measures.psnr(heun, ays)) > between_seeds
+    )
 
 
 def as_diffusers(svd):

@@ -1,19 +1,16 @@
-"""python -m svd_core.training data|vae|temporal|image|video|i2v|export|all"""
+"""python -m svd_core.training vae|temporal|footage|camera|finish|export|all"""
 
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from . import nano
-from .clips import build
-from .stages import ORDER, export_file, train_stage
+from .stages import ORDER, build_footage, export_file, train_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
 
@@ -43,9 +40,12 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m svd_core.training", description="Train svd-nano, stage by stage."
     )
-    parser.add_argument("stage", choices=("data", *ORDER, "export", "all"))
+    parser.add_argument("stage", choices=(*ORDER, "export", "all"))
     parser.add_argument(
-        "--home", type=Path, default=nano.HOME, help="clips, resume files and pictures (default: %(default)s)"
+        "--home",
+        type=Path,
+        default=nano.HOME,
+        help="encoded stills, resume files and pictures (default: %(default)s)",
     )
     parser.add_argument(
         "--steps", type=int, help="end the stage at this step instead; the rate falls to zero there"
@@ -58,7 +58,7 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
     try:
-        for stage in ("data", *ORDER, "export") if args.stage == "all" else (args.stage,):
+        for stage in (*ORDER, "export") if args.stage == "all" else (args.stage,):
             perform(stage, args)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.stderr.write(f"{error}\n")
@@ -71,19 +71,14 @@ def main(arguments: list[str]) -> int:
 
 def perform(stage: str, args: argparse.Namespace) -> None:
     """One command."""
-    if stage == "data":
-        progress = Progress("data")
-        build(
-            nano.clips(args.home),
-            workers=args.workers or os.cpu_count(),
-            on_step=lambda i, n: progress(i, n, {}),
-        )
+    if stage == "footage":
+        build_footage(args.home, SHIPPED, on_step=Progress(stage))
     elif stage == "export":
         export_file(args.home, args.out, preset=nano.PRESET, shipped=SHIPPED)
     else:
         changes = {"steps": args.steps, "lr": args.lr, "workers": args.workers}
-        run = replace(nano.RUNS[stage], **{name: value for name, value in changes.items() if value})
-        train_stage(run, args.home, shipped=SHIPPED, on_step=Progress(stage))
+        changes = {name: value for name, value in changes.items() if value}
+        train_stage(stage, args.home, shipped=SHIPPED, changes=changes, on_step=Progress(stage))
 
 
 if __name__ == "__main__":

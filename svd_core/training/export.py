@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -14,7 +15,7 @@ from ..checkpoint.presets import METADATA, Hints, Preset, hints_json
 from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import SCALE, VAE
-from .clips import ClipSet, to_tensor
+from .library import to_tensor
 from .state import replace_file
 
 
@@ -35,15 +36,20 @@ def single_file(unet: VideoUNet, vae: VAE, clip: CLIPVision) -> dict[str, Tensor
 
 
 @torch.no_grad()
-def rgb_factors(vae: VAE, clips: ClipSet, *, count: int = 32) -> list[list[float]]:
-    """Least squares from scaled latents to colours in [-1, 1], for previews: z rows of red, green, blue."""
-    step = max(1, clips.count // count)
-    frames = torch.stack([to_tensor(clips.clip(i)[0]) for i in range(0, clips.count, step)])
+def rgb_factors(vae: VAE, pictures: np.ndarray, *, count: int = 32) -> list[list[float]]:
+    """Least squares from scaled latents to colours in [-1, 1], for previews: z rows of red, green, blue.
+
+    pictures n H W 3 uint8, of which about `count` are used.
+    """
+    frames = to_tensor(pictures[:: max(1, len(pictures) // count)])
     z = vae.encode(frames).float() * SCALE
     small = torch.nn.functional.avg_pool2d(frames, frames.shape[-1] // z.shape[-1])
     rows, colours = (v.movedim(1, -1).flatten(0, 2) for v in (z, small))
     rows = torch.cat([rows, torch.ones(len(rows), 1)], dim=1)
-    return [[round(v, 4) for v in row] for row in torch.linalg.lstsq(rows, colours).solution[:-1].tolist()]
+    return [
+        [round(v, 4) for v in row]
+        for row in torch.linalg.lstsq(rows, colours, driver="gelsd").solution[:-1].tolist()
+    ]
 
 
 def write(

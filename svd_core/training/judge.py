@@ -1,22 +1,24 @@
-"""Measurements of a checkpoint on photographs that were never trained on; needs OpenCV for optical flow."""
+"""Clips of a checkpoint from pictures that were never trained on, to be measured by `measures`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .. import pipeline
 from ..checkpoint.load import SVD
+from ..conditioning.conditioning import Conditioning
 from ..models.vae import SCALE
 from ..sampling import guidance, noise_levels, samplers
 from ..sampling.denoiser import denoiser
-from . import photographs
-from .clips import to_tensor
+from . import library, photographs
+from .diffusion import Stage, draw_batch
+from .footage import Footage
+from .library import to_tensor
+from .measures import psnr
 
 BUCKETS = (1, 64, 127, 191, 255)
 
@@ -38,15 +40,15 @@ def photograph(name: str, *, size: int) -> Tensor:
     return to_tensor(photographs.square(name, size=size))[None]
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    """Of pictures in [-1, 1], clamped as a viewer sees them."""
-    return float(-10 * torch.log10((a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean() / 4))
+def held_out(*, size: int, count: int) -> Tensor:
+    """Stills of the library that were never trained on, spread over their names: n 3 H W in [-1, 1]."""
+    _, pictures = library.stills(size=size, judging=True)
+    return to_tensor(pictures[np.linspace(0, len(pictures) - 1, count).astype(int)])
 
 
 @torch.no_grad()
-def reconstruction(svd: SVD, name: str, *, size: int) -> float:
-    """PSNR of encoding and decoding one photograph."""
-    x = photograph(name, size=size)
+def reconstruction(svd: SVD, x: Tensor) -> float:
+    """PSNR of encoding and decoding one picture, 1 3 H W."""
     return psnr(svd.vae.decode(svd.vae.encode(x), t=1), x)
 
 
@@ -75,53 +77,28 @@ def generate(svd: SVD, image: Tensor, choice: Choice) -> Tensor:
     return svd.vae.decode(sample(svd, image, choice) / SCALE, t=choice.frames)
 
 
-def optical_flow(frames: Tensor) -> np.ndarray:
-    """DIS flow of each step in pixels: t 3 H W in [-1, 1] -> t-1 H W 2"""
-    grey = ((frames.clamp(-1, 1).mean(1) + 1) * 127.5).byte().numpy()
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    return np.stack([dis.calc(a, b, None) for a, b in zip(grey, grey[1:])])
-
-
-def speed(frames: Tensor) -> float:
-    """Mean length of the flow in pixels a frame."""
-    return float(np.linalg.norm(optical_flow(frames), axis=-1).mean())
-
-
-def flicker(frames: Tensor, flow: np.ndarray) -> float:
-    """Mean absolute difference of each frame and the next one, warped back along the given flow t-1 H W 2."""
-    H, W = frames.shape[-2:]
-    y, x = torch.meshgrid(torch.arange(H), torch.arange(W), indexing="ij")
-    where = torch.stack([x, y], -1) + torch.from_numpy(flow)
-    grid = (where * 2 + 1) / torch.tensor([W, H]) - 1
-    warped = F.grid_sample(frames[1:], grid, padding_mode="border", align_corners=False)
-    inside = (grid.abs() <= 1).all(-1)[:, None]
-    return float(((warped - frames[:-1]).abs() * inside).sum() / (3 * inside.sum()))
-
-
-def explained(frames: Tensor, flow: np.ndarray) -> float:
-    """Share of the change from frame to frame that goes away when the next frame is warped back along the flow."""
-    return 1 - flicker(frames, flow) / flicker(frames, np.zeros_like(flow))
-
-
-def camera_share(flow: np.ndarray) -> float:
-    """Share of the flow's energy that one affine movement a step explains: 1 for a pan or zoom, near 0 for break-up.
-
-    flow t-1 H W 2; each step's movement is a least-squares fit over all pixels.
-    """
-    H, W = flow.shape[1:3]
-    y, x = np.mgrid[-1 : 1 : H * 1j, -1 : 1 : W * 1j]
-    known = np.stack([np.ones_like(x), x, y], -1).reshape(-1, 3)
-    wanted = flow.astype(np.float64).reshape(len(flow), -1, 2)
-    fitted = known @ (np.linalg.pinv(known) @ wanted)
-    return float((fitted**2).sum() / (wanted**2).sum())
-
-
 def decode_by_frame(svd: SVD, z: Tensor) -> Tensor:
     """The same decoder, each frame as a clip of its own."""
     return torch.cat([svd.vae.decode(frame[None], t=1) for frame in z])
 
 
-def spearman(a, b) -> float:
-    """Rank correlation of two short sequences; 0 where one is constant."""
-    ranks = [np.argsort(np.argsort(v)).astype(float) for v in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1]) if all(r.std() > 0 for r in ranks) else 0.0
+@torch.no_grad()
+def still_share(svd: SVD, footage: Footage, stage: Stage, *, sigma: float, films: int) -> Tensor:
+    """Error of D at one noise level over that of the first frame repeated, of each frame after the first: t-1.
+
+    Films of `stage` over footage that was not trained on.
+    """
+    errors, copies = torch.zeros(stage.frames), torch.zeros(stage.frames)
+    for seed in range(films):
+        rng = np.random.default_rng(seed)
+        batch = draw_batch(rng, footage, stage, svd.vae.encode, step=seed)
+        cond = Conditioning(batch.token[:, None], batch.concat, batch.vector)
+        noise = torch.from_numpy(rng.standard_normal(batch.z.shape, np.float32))
+        denoise = denoiser(svd.unet, cond, t=stage.frames)
+        z, found = (
+            v.unflatten(0, (-1, stage.frames))
+            for v in (batch.z, denoise(batch.z + sigma * noise, torch.tensor(sigma)))
+        )
+        errors += (found - z).square().mean((0, 2, 3, 4))
+        copies += (z[:, :1] - z).square().mean((0, 2, 3, 4))
+    return errors[1:] / copies[1:]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..models.ops import runs_bfloat16
+
 SMALLEST_MATRIX = 16  # below this a matrix has too few directions to be worth orthogonalising
 
 
 @torch.no_grad()
 def orthogonalise(matrices: Tensor, *, steps: int = 5) -> Tensor:
     """k m n -> the nearest matrices with singular values about 1, by a quintic Newton-Schulz iteration (Jordan 2024)."""
-    x = matrices.bfloat16()
+    x = matrices.bfloat16() if matrices.device.type != "cpu" or runs_bfloat16() else matrices.float()
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
