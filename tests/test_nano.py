@@ -13,7 +13,6 @@ from svd_core import pipeline
 from svd_core.checkpoint import convert as layouts
 from svd_core.checkpoint import read as checkpoint
 from svd_core.checkpoint import write as export
-from svd_core.conditioning import conditioning
 from svd_core.models.vae import SCALE
 from svd_core.sampling import guidance, noise_levels, samplers
 from svd_core.training import judge, photographs, stages
@@ -256,15 +255,7 @@ def diffusers_vae(diffusers, ours):
 def test_diffusers_makes_the_same_video(svd):
     t, steps, image = 4, 4, judge.photograph("coffee.png", size=64)
     noise = torch.randn(t, 4, 8, 8, generator=torch.Generator().manual_seed(1))
-    cond = conditioning.encode(
-        svd.clip,
-        svd.vae,
-        image,
-        fps=7,
-        motion_bucket_id=127,
-        augmentation_level=0.02,
-        generator=torch.Generator().manual_seed(0),
-    )
+    cond = pipeline.encode(svd, image, seed=0)
     sigmas = noise_levels.karras(steps)
     denoise = guidance.guided(svd.unet, cond, guidance.linear(1.0, 1.5, t))
     ours = svd.vae.decode(samplers.euler(denoise, samplers.initial(noise, sigmas[0]), sigmas) / SCALE, t=t)

@@ -39,14 +39,14 @@ CLIP = CLIPConfig(width=128, layers=4, mlp=512, patch=28, projection=64, image_s
 
 STAGES = {
     "camera": Stage(shapes=((16, 8), (24, 4)), P_mean=1.2, P_std=1.6),
-    "finish": Stage(shapes=((32, 3), (24, 4), (32, 3), (16, 8)), P_mean=0.8, P_std=1.6),
+    "finish": Stage(shapes=((32, 2), (24, 3), (32, 2), (16, 6)), P_mean=1.0, P_std=1.6),
 }
 # the decay of the averages and the steps suit runs of minutes; the model card says what was really run
 RUNS = {
     "vae": Run("vae", steps=900, lr=1e-3, warmup=20, decay=0.4, muon=True, bf16=False),
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98, bf16=False),
-    "camera": Run("camera", steps=650, lr=1.5e-3, warmup=20, decay=0.6, muon=True, ema=0.99, bf16=False, gentle=GENTLE),
-    "finish": Run("finish", steps=200, lr=5e-4, warmup=10, decay=0.9, muon=True, ema=0.98, bf16=False, gentle=GENTLE),
+    "camera": Run("camera", steps=400, lr=1.5e-3, warmup=20, decay=0.02, muon=True, ema=0.99, bf16=False, gentle=GENTLE),
+    "finish": Run("finish", steps=300, lr=1e-3, warmup=5, decay=1.0, muon=True, ema=0.98, bf16=False, gentle=GENTLE),
 }  # fmt: skip
 
 PRESET = Preset(

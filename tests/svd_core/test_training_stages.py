@@ -246,7 +246,7 @@ def test_written_file_loads_by_the_ordinary_path(tmp_path, networks):
     assert found.preset == preset
     assert not found.report.unknown
     assert found.hints.latent_rgb_factors == [[0.1, 0.2, 0.3]] * 4
-    svd = load(path, dtype=torch.float32)
+    svd = load(checkpoint.read(path), dtype=torch.float32)
     x = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * 2 - 1
     assert_close(
         svd.vae.encode(x, native=True), svd.vae.encode(x), rtol=2e-2, atol=2e-3
