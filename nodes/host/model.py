@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+import comfy.cli_args
 import comfy.model_base
 import comfy.model_management
 import comfy.model_patcher
@@ -191,10 +192,19 @@ def unet_keys(config: UNetConfig) -> dict:
     }
 
 
+def _named_at_start() -> bool:
+    """Whether the host was started with a number format for the U-Net, such as --fp32-unet or --force-fp16."""
+    options = vars(comfy.cli_args.args)
+    return any(
+        options[name] is True for name in options if name.endswith("_unet") or name.startswith("force_fp")
+    )
+
+
 def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
     """A ModelPatcher holding the checkpoint's U-Net; `dtype` of the weights, None = the host's choice.
 
-    On a CPU the host knows float32 alone; one that multiplies bfloat16 in hardware takes that instead.
+    On a CPU the host knows float32 alone; one that multiplies bfloat16 in hardware takes that instead, unless a
+    start option of the host names a format.
     """
     mm, unet = comfy.model_management, checkpoint.unet_config
     config_class, model_class = CLASSES[unet.adm_in_channels]
@@ -203,12 +213,12 @@ def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
     parameters = sum(w.numel() for w in checkpoint.unet.values())
     device, supported = mm.get_torch_device(), list(config.supported_inference_dtypes)
     quick = device.type == "cpu" and core_ops.runs_bfloat16()
-    if dtype is None and quick:
+    if dtype is None and quick and not _named_at_start():
         dtype = torch.bfloat16
     if dtype is None:
         stored = comfy.utils.weight_dtype(checkpoint.unet)
         dtype = mm.unet_dtype(model_params=parameters, supported_dtypes=supported, weight_dtype=stored)
-    native = quick and dtype == torch.bfloat16
+    native = quick and dtype == torch.bfloat16 and not comfy.cli_args.args.force_fp32
     config.set_inference_dtype(dtype, None if native else mm.unet_manual_cast(dtype, device, supported))
     if checkpoint.hints.latent_rgb_factors:
         config.latent_format.latent_rgb_factors = checkpoint.hints.latent_rgb_factors

@@ -76,6 +76,46 @@ def test_default_is_bfloat16_where_the_processor_multiplies_it(
     assert error(found, wanted) < 0.05  # 8 bits a rounding, one network call
 
 
+@pytest.mark.parametrize(
+    ("option", "kept", "computed"),
+    [
+        ("force_fp32", torch.float32, torch.float32),
+        ("fp32_unet", torch.float32, torch.float32),
+        ("fp64_unet", torch.float64, torch.float64),
+        ("fp16_unet", torch.float16, torch.float32),
+        ("fp8_e4m3fn_unet", torch.float8_e4m3fn, torch.float32),
+        ("fp8_e5m2_unet", torch.float8_e5m2, torch.float32),
+    ],
+)
+def test_format_named_at_the_hosts_start_is_taken_by_default(
+    load, photo, describe, video, error, monkeypatch, host, option, kept, computed
+):
+    import comfy.cli_args
+    import comfy.model_management as mm
+
+    monkeypatch.setattr(host.pack("svd_core.models.ops"), "runs_bfloat16", lambda: True)
+    monkeypatch.setattr(comfy.cli_args.args, option, True)
+    monkeypatch.setattr(
+        mm, "FORCE_FP32", option == "force_fp32"
+    )  # the host reads this one once, at its start
+    trio = load("half.safetensors", "default", dtype=torch.float16)
+    assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {kept}
+    assert trio.model.model.get_dtype_inference() == computed
+    conditioning = [item[0] for item in describe(trio, photo)]
+    exact = load("half.safetensors", dtype=torch.float16)
+    found, wanted = (video(t, photo, conditioning=conditioning, steps=1) for t in (trio, exact))
+    bounds = {torch.float8_e4m3fn: 0.3, torch.float8_e5m2: 0.6}  # one bit less, twice the rounding
+    assert error(found, wanted) < bounds.get(kept, 1e-3)
+
+
+def test_node_overrules_the_hosts_start(load, monkeypatch, host):
+    import comfy.cli_args
+
+    monkeypatch.setattr(comfy.cli_args.args, "fp16_unet", True)
+    trio = load("half.safetensors", "fp32", dtype=torch.float16)
+    assert {p.dtype for p in trio.model.model.diffusion_model.parameters()} == {torch.float32}
+
+
 def test_embedded_and_diffusers_names_are_listed_around_the_files(host, make, monkeypatch, tmp_path):
     files = host.pack("nodes.files")
     make("tiny.safetensors")
