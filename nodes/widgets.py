@@ -1,5 +1,6 @@
 """Inputs that several sampling nodes share, and what their values mean to the core."""
 
+import math
 from collections.abc import Callable
 
 from comfy_api.latest import io
@@ -7,7 +8,7 @@ from torch import Tensor
 
 from ..svd_core.checkpoint.presets import Preset
 from ..svd_core.sampling import guidance
-from ..svd_core.sampling.noise_levels import SCHEDULES, SIGMA_MAX
+from ..svd_core.sampling.noise_levels import SCHEDULES, SIGMA_MAX, distilled_levels
 from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert
 
@@ -126,6 +127,8 @@ def noise_levels(
     options = {"karras": dict(sigma_min=sigma_min, sigma_max=top, rho=rho)}
     options["exponential"] = dict(sigma_min=sigma_min, sigma_max=top)
     fixed = {} if start is None else dict(sigma_max=min(start, SIGMA_MAX))
+    if schedule == "consistency" and denoise < 1:
+        _check_share(steps, total, denoise, len(distilled_levels(**fixed)))
     levels = SCHEDULES[schedule](total, **options.get(schedule, fixed))
     if not levels.isfinite().all():
         raise ValueError(
@@ -133,6 +136,18 @@ def noise_levels(
             "use a larger rho, trained: 7"
         )
     return levels[-(steps + 1) :]
+
+
+def _check_share(steps: int, total: int, denoise: float, there: int) -> None:
+    """Refuse, in the user's numbers, a share of a schedule that is longer than the one that was distilled."""
+    if not 0 < there < total:
+        return
+    fewer = [f"at most {int(there * denoise)} steps"] if there * denoise >= 1 else []
+    more = [f"a denoise of at least {math.ceil(100 * steps / there) / 100:g}"] if steps <= there else []
+    raise ValueError(
+        f"steps {steps} with denoise {denoise:g} need a schedule of {total} steps, consistency has {there}; use "
+        + (" or ".join(fewer + more) or "another schedule")
+    )
 
 
 def frame_scales(preset: Preset, min_cfg: float, max_cfg: float, curve: str) -> Callable[[int], Tensor]:

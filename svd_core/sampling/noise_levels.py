@@ -40,8 +40,7 @@ def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tens
 
     A lower sigma_max leaves the levels above it out, so that the first is the nearest one below.
     """
-    levels = karras(grid)[:-1]
-    levels = levels[levels <= sigma_max * (1 + 1e-4)]  # 700 itself comes back rounded
+    levels = distilled_levels(grid=grid, sigma_max=sigma_max)
     if not 1 <= n <= len(levels):
         found = f"{n} steps do not fit the {len(levels)} levels of a consistency model"
         raise ValueError(
@@ -50,6 +49,12 @@ def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tens
             else f"a consistency model has no level up to {sigma_max:g}; start higher"
         )
     return append_zero(levels[:: len(levels) // n][:n])
+
+
+def distilled_levels(*, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tensor:
+    """The Karras levels that a consistency model was distilled on, those above sigma_max left out: up to `grid`."""
+    levels = karras(grid)[:-1]
+    return levels[levels <= sigma_max * (1 + 1e-4)]  # 700 itself comes back rounded
 
 
 def _position(log_sigma: float, logs: Tensor) -> float:

@@ -164,6 +164,31 @@ def test_absurd_noise_levels_get_one_sentence(host, changes, sentence):
         host.pack("nodes.widgets").noise_levels("karras", 5, **changes)
 
 
+@pytest.mark.parametrize(
+    ("steps", "denoise", "sentence"),
+    [
+        (
+            25,
+            0.5,
+            "steps 25 with denoise 0.5 .* 50 steps, consistency has 40; use at most 20 steps or a denoise .* 0.63$",
+        ),
+        (60, 0.9, "steps 60 .* use at most 36 steps$"),
+        (1, 0.01, "steps 1 with denoise 0.01 .* use a denoise of at least 0.03$"),
+        (41, 1.0, "41 steps do not fit the 40 levels"),
+    ],
+)
+def test_too_many_consistency_steps_are_told_in_the_users_numbers(host, steps, denoise, sentence):
+    levels = host.pack("nodes.widgets").noise_levels
+    with pytest.raises(ValueError, match=sentence):
+        levels("consistency", steps, denoise=denoise)
+    for remedy in (
+        {"steps": 20, "denoise": 0.5},
+        {"steps": 25, "denoise": 0.63},
+        {"steps": 1, "denoise": 0.03},
+    ):
+        assert len(levels("consistency", **remedy)) == remedy["steps"] + 1
+
+
 @pytest.mark.parametrize("shape", [(4, 16, 8, 8), (1, 4, 3, 8, 8), (0, 4, 8, 8)])
 def test_latents_of_other_models_are_refused(ours, photo, conditioning, video, shape):
     positive, negative, _ = conditioning
