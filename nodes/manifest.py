@@ -58,7 +58,8 @@ class PureSVDManifest(io.ComfyNode):
         convert.check_image(images)
         graph = ancestry(cls.hidden.prompt or {}, str(cls.hidden.unique_id))
         text = json.dumps(record(images, graph, model), indent=1)
-        return io.NodeOutput(images, text, ui={"files": [save(text, filename_prefix)]})
+        H, W = images.shape[1:3]
+        return io.NodeOutput(images, text, ui={"files": [save(text, filename_prefix, width=W, height=H)]})
 
 
 def ancestry(prompt: dict, node_id: str) -> dict:
@@ -88,11 +89,37 @@ def record(images: Tensor, graph: dict, model=None) -> dict:
         "frames": {"shape": list(images.shape), "sha256": frames_hash(images)},
         "weights": hashes({name: path for text in texts for name, path in weight_files(text).items()}),
         "inputs": hashes({name: path for text in texts for name, path in input_files(text).items()}),
-        "seeds": {place: value for place, value in widgets if place.endswith("seed")},
+        "seeds": seeds(graph),
         "versions": machine.versions(),
         "machine": machine.machine(model),
         "graph": graph,
     }
+
+
+def seeds(graph: dict) -> dict:
+    """Every input named like a seed: its value; for one that is wired in, the number or numbers it comes from."""
+    found: dict[str, object] = {}
+    for key, entry in graph.items():
+        for name, value in entry["inputs"].items():
+            if name.endswith("seed"):
+                link = isinstance(value, list)
+                found |= (
+                    sources(graph, f"{key}.{name}", value[0]) if link and value else {f"{key}.{name}": value}
+                )
+    return found
+
+
+def sources(graph: dict, place: str, node_id: object) -> dict:
+    """What feeds a wired input: {place: value} where that is one node's value, else every widget that leads to it."""
+    lead = ancestry(graph, node_id) if isinstance(node_id, str) and node_id in graph else {}
+    widgets = {
+        f"{key}.{name}": value
+        for key, entry in lead.items()
+        for name, value in entry["inputs"].items()
+        if not isinstance(value, list)
+    }
+    values = [widgets[name] for name in widgets if name.endswith((".value", "seed"))]
+    return {place: values[0]} if len(lead) == len(values) == 1 else widgets
 
 
 def frames_hash(images: Tensor) -> str:
@@ -150,8 +177,8 @@ def file_hash(path: str, size: int, mtime_ns: int) -> str:
     return digest.hexdigest()
 
 
-def save(text: str, prefix: str) -> dict[str, str]:
-    """Write the file into the output folder; returns where, as the host names it."""
+def save(text: str, prefix: str, *, width: int, height: int) -> dict[str, str]:
+    """Write the file into the output folder; returns where, as the host names it. Sizes in pixels, for the name."""
     output = os.path.abspath(folder_paths.get_output_directory())
     target = Path(os.path.abspath(os.path.join(output, prefix)))
     if "\0" in prefix or Path(output) not in target.parents:
@@ -159,7 +186,7 @@ def save(text: str, prefix: str) -> dict[str, str]:
             f"filename_prefix {prefix[:200]!r} names no file below the output folder; use one such as video/clip"
         )
     try:
-        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output)
+        folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
         file = f"{name}_{counter:05}_.json"
         Path(folder, file).write_text(text, encoding="utf-8")
     except OSError as error:

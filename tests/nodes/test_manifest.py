@@ -116,6 +116,33 @@ def test_files_outside_the_folders_are_not_looked_at(host, manifest, name):
     assert manifest.weight_files(name) == {}
 
 
+def test_seed_that_is_wired_in_is_written_down(write):
+    prompt = {
+        "number": node("PrimitiveInt", value=7, control_after_generate="fixed"),
+        "sum": node("Sum", a=["number", 0], b=3, rounding=True),
+        "plain": node("PureSVDSample", seed=0),
+        "one": node("PureSVDSample", seed=["number", 0], link=["plain", 0]),
+        "computed": node("RandomNoise", noise_seed=["sum", 0], link=["one", 0]),
+        "nowhere": node("RandomNoise", noise_seed=["absent", 0], link=["computed", 0]),
+        "end": node("PureSVDManifest", images=["nowhere", 0]),
+    }
+    assert write(prompt)[1]["seeds"] == {
+        "plain.seed": 0,
+        "one.seed": 7,
+        "number.value": 7,
+        "number.control_after_generate": "fixed",
+        "sum.b": 3,
+        "sum.rounding": True,
+    }
+    prompt["sum"]["inputs"]["a"] = ["sum", 0]  # a ring, which the host refuses, must not hang
+    assert write(prompt)[1]["seeds"]["sum.b"] == 3
+
+
+def test_size_of_the_frames_may_be_part_of_the_name(host, write):
+    write({}, prefix="sized/%width%x%height%")
+    assert [path.name for path in (host.base / "output" / "sized").iterdir()] == ["6x4_00001_.json"]
+
+
 @pytest.mark.parametrize("prefix", ["../outside", "/outside", "", ".", "a/../../outside", "a\0b", "x" * 300])
 def test_places_outside_the_output_folder_are_refused(host, write, prefix):
     with pytest.raises(ValueError, match="filename_prefix .* use "):
