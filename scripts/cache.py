@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 if os.name == "nt":
     import msvcrt
@@ -27,19 +28,33 @@ def folder() -> Path:
         path = Path.home() / "Library" / "Caches" / "puresvd"
     else:
         path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "puresvd"
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SystemExit(
+            f"the cache folder {path} cannot be made ({error.strerror}); set PURESVD_CACHE to a folder"
+        ) from None
     return path
 
 
 @contextlib.contextmanager
 def locked(name: str) -> Iterator[None]:
     """Hold the named lock; the system frees it when the process dies."""
-    with open(folder() / f"{name}.lock", "a+", encoding="utf-8") as file:
+    with _lock_file(folder() / f"{name}.lock") as file:
         if not try_lock(file.fileno()):
             say("another run is preparing the same thing; waiting for it")
             while not try_lock(file.fileno()):
                 time.sleep(0.5)
         yield  # closing the file frees the lock
+
+
+def _lock_file(path: Path) -> IO[str]:
+    try:
+        return open(path, "a+", encoding="utf-8")
+    except OSError as error:
+        raise SystemExit(
+            f"{path} cannot be written ({error.strerror}); set PURESVD_CACHE to a folder of your own"
+        ) from None
 
 
 def try_lock(descriptor: int) -> bool:
@@ -67,11 +82,14 @@ def run(*command: object, env: dict[str, str] | None = None) -> None:
 
 
 def ask(python: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run a few lines on an interpreter and keep what it says."""
+    """Run a few lines on an interpreter and keep what it says; status 127: it cannot be run."""
     line = [str(python), "-c", code]
-    return subprocess.run(
-        line, env=clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-    )
+    try:
+        return subprocess.run(
+            line, env=clean(), stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        return subprocess.CompletedProcess(line, 127, "", str(error))
 
 
 def clean() -> dict[str, str]:
@@ -93,9 +111,3 @@ def make_venv(python: Path, target: Path) -> Path:
 
 def inside_venv(target: Path) -> Path:
     return target / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-
-
-def use_utf8() -> None:
-    """Let a console with another encoding show what it can instead of stopping on a letter."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(encoding="utf-8", errors="replace")

@@ -20,10 +20,11 @@ ARCHIVES = {
     "0.24.1": ("2.3.1", "dd4a132c219a59c2321158f0a677f159134e004e85888415818c1b217ce93813"),
     "0.16.3": ("1.0.0", "4e46654c099b0b3e5f96f2d34d938b54409764202754b33a76e550925a1d1e73"),
 }
-_HAS_HOST_PACKAGES = (
-    "import importlib.util as u, sys;"
-    "sys.exit(not all(map(u.find_spec, ('torch', 'aiohttp', 'safetensors', 'einops'))))"
-)
+HOST_PACKAGES = ("torch", "aiohttp", "safetensors", "einops")
+_MISSING = f"""
+import importlib.util as u, sys
+print(*(name for name in {HOST_PACKAGES} if not u.find_spec(name)), sep=", ")
+"""
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,7 @@ class Host:
 
 
 def find() -> Host:
+    chosen_python()  # a wrong one is said before anything is fetched
     outer = around(Path(os.path.abspath(__file__)).parent.parent)
     if outer:
         return Host(outer, own_python(outer))
@@ -51,11 +53,11 @@ def find() -> Host:
                 "set it to the folder ComfyUI is started from, or unset it to use a pinned release"
             )
         return Host(path, own_python(path))
-    return Host(pinned(PINNED), None)
+    return Host(pinned(PINNED), chosen_python())
 
 
 def _is_host(path: Path) -> bool:
-    return (path / "main.py").is_file() and (path / "comfy").is_dir()
+    return os.path.isfile(path / "main.py") and os.path.isdir(path / "comfy")
 
 
 def around(pack: Path) -> Path | None:
@@ -68,15 +70,37 @@ def around(pack: Path) -> Path | None:
 
 def own_python(path: Path) -> Path | None:
     """The interpreter this ComfyUI runs on, known by having the host's packages."""
+    if chosen := chosen_python():
+        return chosen
     folders = [folder / name for folder in (path, path.parent) for name in ("venv", ".venv")]
     places = [cache.inside_venv(folder) for folder in folders]
     places += [path.parent / "python_embeded" / "python.exe", Path(sys.executable)]
-    if chosen := os.environ.get("PURESVD_PYTHON"):
-        places = [Path(chosen).expanduser()]
     for python in places:
-        if python.is_file() and cache.ask(python, _HAS_HOST_PACKAGES).returncode == 0:
+        if os.path.isfile(python) and missing(python) == "":
             return python.absolute()  # not resolved: a link in a virtual environment is what makes it one
     return None
+
+
+def chosen_python() -> Path | None:
+    """PURESVD_PYTHON, if it is set; one that cannot run a host is refused, not replaced."""
+    if not (chosen := os.environ.get("PURESVD_PYTHON")):
+        return None
+    python = Path(shutil.which(os.path.expanduser(chosen)) or chosen).expanduser().absolute()
+    remedy = "set it to the interpreter that ComfyUI runs on, or unset it"
+    if not os.path.isfile(python):
+        raise SystemExit(f"PURESVD_PYTHON is {chosen}, which is not a file; {remedy}")
+    lacking = missing(python)
+    if lacking is None:
+        raise SystemExit(f"PURESVD_PYTHON is {chosen}, which does not run as a Python; {remedy}")
+    if lacking:
+        raise SystemExit(f"PURESVD_PYTHON is {chosen}, which lacks {lacking}; {remedy}")
+    return python
+
+
+def missing(python: Path) -> str | None:
+    """The host's packages that an interpreter lacks, as a list in words; None: it is not a Python."""
+    answer = cache.ask(python, _MISSING)
+    return None if answer.returncode or not answer.stdout.endswith("\n") else answer.stdout.strip()
 
 
 def pinned(version: str) -> Path:

@@ -1,4 +1,7 @@
-"""Make a clip again from its manifest on a running ComfyUI and say what differs: manifest.json [--server URL]."""
+"""Make a clip again from its manifest on a running ComfyUI and say what differs.
+
+python replay.py manifest.json [--server URL] [--timeout SECONDS]
+"""
 
 import argparse
 import json
@@ -12,50 +15,60 @@ if sys.version_info < (3, 10):  # noqa: UP036  older ones still get this far
     sys.exit("this needs Python 3.10 or newer; this one is " + sys.version.split()[0])
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from clients.puresvd_client import Client, Refused  # noqa: E402
-from scripts import cache  # noqa: E402
+from clients import command, graph  # noqa: E402
+from clients.comfyui import Client, Refused  # noqa: E402
 
 PARTS = ("weights", "inputs", "seeds", "versions", "machine")
+FRAMES = {"shape", "sha256"}
 MARK = (
     "replay"  # an input no node has; the server ignores it, but takes the graph for a new one and runs it all
 )
 
 
 def main(arguments: list[str]) -> int:
-    cache.use_utf8()
     parser = argparse.ArgumentParser(description="Make a clip again from its manifest and compare.")
     parser.add_argument("manifest", type=Path, help="the JSON file that Record Video Manifest wrote")
     parser.add_argument("--server", default="http://127.0.0.1:8188")
+    command.add_options(parser)
     args = parser.parse_args(arguments)
     try:
         wanted = read(args.manifest)
-        found = replay(Client(args.server), wanted)
-    except (ValueError, TimeoutError, OSError) as error:
+        found = replay(Client(args.server), wanted, timeout=args.timeout)
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
-    cache.say(compare(wanted, found))
+    print(compare(wanted, found), flush=True)
     return int(wanted["frames"] != found["frames"])
 
 
 def read(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError):
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError):
         manifest = None
-    if not isinstance(manifest, dict) or not {"frames", "graph", *PARTS} <= set(manifest):
+    dicts = isinstance(manifest, dict) and [manifest.get(name) for name in ("frames", "graph", *PARTS)]
+    if (
+        not dicts
+        or not all(isinstance(part, dict) for part in dicts)
+        or not FRAMES <= set(manifest["frames"])
+    ):
         raise ValueError(
             f"{path} is not a manifest; choose a JSON file written by the node Record Video Manifest"
         )
+    graph.check(manifest["graph"], f"the graph of {path}")
     return manifest
 
 
-def replay(client: Client, manifest: dict[str, Any]) -> dict[str, Any]:
+def replay(client: Client, manifest: dict[str, Any], *, timeout: float | None = None) -> dict[str, Any]:
     """Run the manifest's graph anew and return the manifest of that run."""
-    graph = {key: {**node, "inputs": dict(node["inputs"])} for key, node in manifest["graph"].items()}
-    for node in graph.values():
+    prompt = {key: {**node, "inputs": dict(node["inputs"])} for key, node in manifest["graph"].items()}
+    for node in prompt.values():
         node["inputs"][MARK] = uuid.uuid4().hex
-    job = client.wait(client.queue(graph))
-    files = [item for node in job["outputs"].values() for item in node.get("files", ())]
+    job = command.follow(client, prompt, timeout=timeout)
+    made_by = {key for key, node in prompt.items() if node["class_type"] == "PureSVDManifest"}
+    files = [item for key, node in job["outputs"].items() if key in made_by for item in node.get("files", ())]
     with tempfile.TemporaryDirectory(prefix="puresvd-") as folder:
         made = [read(client.download(item, Path(folder))) for item in files]
     if not made:
@@ -93,7 +106,4 @@ def short(value: object) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except KeyboardInterrupt:
-        sys.exit("stopped")
+    command.run(main)

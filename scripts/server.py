@@ -7,15 +7,52 @@ import socket
 import subprocess
 import tempfile
 import time
-import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from clients.puresvd_client import Client
+from clients import local
+from clients.comfyui import Client, Refused, Unreachable
 from scripts import cache
 
 FOLDERS = ("models/checkpoints", "models/diffusers", "custom_nodes", "input", "output", "temp", "user")
 PACK = "PureSVD"
+LAST_WORDS = 2.0  # seconds that a server which has stopped answering is given to end
+
+
+class Died(ConnectionError):
+    """The server ended by itself."""
+
+
+class OwnClient(Client):
+    """The client of a server that we started: it knows when that has ended, and why."""
+
+    def __init__(self, port: int, process: subprocess.Popen, log: Path):
+        super().__init__(f"http://127.0.0.1:{port}")
+        self.process, self.log = process, log
+
+    def _open(self, *request: Any) -> Any:
+        try:
+            return super()._open(*request)
+        except Unreachable as error:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(LAST_WORDS)
+            if self.process.poll() is not None:
+                raise Died(f"ComfyUI {ending(self.process.returncode)}:\n{tail(self.log)}") from error
+            raise
+
+    def cancel(self, job_id: str, *, patience: float = 5.0) -> bool:
+        """As any client's; the jobs of a server that has ended are cancelled already."""
+        with contextlib.suppress(Died):
+            return super().cancel(job_id, patience=patience)
+        return True
+
+
+def ending(status: int) -> str:
+    """How a process ended, in words."""
+    if status == -9:
+        return "was killed (signal 9); the machine may have run out of memory"
+    return f"was ended by signal {-status}" if status < 0 else f"ended with status {status}"
 
 
 def make_base(base: Path) -> Path:
@@ -75,8 +112,8 @@ def running(
             line, cwd=base, env=cache.clean(), stdin=subprocess.DEVNULL, stdout=out, stderr=out
         )
     try:
-        client = Client(f"http://127.0.0.1:{port}")
-        wait_until_up(client, process, log)
+        client = OwnClient(port, process, log)
+        wait_until_up(client)
         yield client
     finally:
         stop(process)
@@ -88,26 +125,51 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def wait_until_up(client: Client, process: subprocess.Popen, log: Path, *, timeout: float = 180.0) -> None:
-    end = time.monotonic() + timeout
+def wait_until_up(client: OwnClient, *, timeout: float = 600.0) -> None:
+    end, plain = time.monotonic() + timeout, Client(client.server)
     while time.monotonic() < end:
-        if process.poll() is not None:
-            raise RuntimeError(f"ComfyUI ended with status {process.returncode} while starting:\n{tail(log)}")
-        with contextlib.suppress(urllib.error.URLError, OSError):
-            client.get("/system_stats")
+        if (status := client.process.poll()) is not None:
+            raise Died(f"ComfyUI {ending(status)} while starting:\n{tail(client.log)}")
+        with contextlib.suppress(Refused, OSError):
+            plain.get("/system_stats")
             return
         time.sleep(0.2)
-    raise TimeoutError(f"ComfyUI did not answer within {timeout:.0f} s:\n{tail(log)}")
+    raise TimeoutError(f"ComfyUI did not answer within {timeout:.0f} s:\n{tail(client.log)}")
+
+
+@contextlib.contextmanager
+def explained(base: Path, what: str) -> Iterator[None]:
+    """End the command in words where something goes wrong, with the end of the server's log, which is kept."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        log = base / "server.log"
+        words = f"{what}: {error}"
+        if log.is_file():
+            shown = "" if isinstance(error, Died) else f"{tail(log)}\n\n"
+            words = f"{shown}{words}\nthe whole log: {keep(log)}"
+        raise SystemExit(words) from None
+
+
+def keep(log: Path) -> Path | str:
+    """Copy a log out of a folder that is about to go; returns where to."""
+    target = cache.folder() / "logs" / f"server-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        with local.writing(target) as (file, made), open(log, "rb") as source:
+            shutil.copyfileobj(source, file)
+    except OSError as error:
+        return f"not kept ({error.strerror})"
+    return made
 
 
 def tail(log: Path, lines: int = 25) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def stop(process: subprocess.Popen) -> None:
+def stop(process: subprocess.Popen, *, patience: float = 15.0) -> None:
     process.terminate()
     try:
-        process.wait(timeout=15)
+        process.wait(patience)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -10,11 +10,11 @@ if sys.version_info < (3, 10):  # noqa: UP036  older ones still get this far
     sys.exit("this needs Python 3.10 or newer; this one is " + sys.version.split()[0])
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from scripts import cache, environment, host  # noqa: E402
+from clients import command  # noqa: E402
+from scripts import cache, environment, host, server  # noqa: E402
 
 
 def main(arguments: list[str]) -> int:
-    cache.use_utf8()
     slow = bool({"--slow", "--all"} & set(arguments))
     found = host.find()
     python = environment.prepare(found, tests=True)
@@ -23,14 +23,18 @@ def main(arguments: list[str]) -> int:
     if not found.python:  # an environment of ours serves these too
         older = [host.pinned(version) for version in host.ARCHIVES if version != host.PINNED]
         variables["PURESVD_OLDER_HOSTS"] = os.pathsep.join(map(str, older))
-    tests = [file.read_text(encoding="utf-8") for file in cache.ROOT.glob("tests/**/test_*.py")]
-    if any("mark.browser" in text for text in tests):
+    texts = [file.read_text(encoding="utf-8") for file in cache.ROOT.glob("tests/**/test_*.py")]
+    if any("mark.browser" in text for text in texts):
         install_chromium()
     cache.say(f"ComfyUI {found.version} in {found.path}\nPython in {python}")
     rest = [argument for argument in arguments if argument not in ("--slow", "--all")]
     line = [str(python), "-m", "pytest", *(["--slow"] if slow else []), *rest]
-    done = subprocess.run(line, cwd=cache.ROOT, env=variables, stdin=subprocess.DEVNULL, check=False)
-    return done.returncode
+    tests = subprocess.Popen(line, cwd=cache.ROOT, env=variables, stdin=subprocess.DEVNULL)
+    try:
+        return tests.wait()
+    except KeyboardInterrupt:
+        server.stop(tests, patience=60.0)  # which stops the servers that they have started
+        raise
 
 
 def install_chromium() -> None:
@@ -48,4 +52,4 @@ def install_chromium() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    command.run(main)

@@ -12,7 +12,8 @@ from types import ModuleType
 
 import pytest
 
-from clients.puresvd_client import Client
+from clients import command
+from clients.comfyui import Client
 from scripts import server as real_server
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -22,6 +23,10 @@ NANO = ROOT / "svd_core" / "nano" / "svd_nano.safetensors"
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run the slow tests too")
     parser.addoption("--screenshots", metavar="FOLDER", help="keep the editor's screenshots here")
+
+
+def pytest_configure():
+    command.leave_on_signals()  # a terminal that is closed must not leave servers behind
 
 
 def pytest_collection_modifyitems(config, items):

@@ -63,11 +63,37 @@ def test_replay_names_the_photo_that_was_changed(road, tmp_path, capsys):
     assert said.count("\n") == 1
 
 
-def test_replay_refuses_another_json_file_by_name(tmp_path, capsys):
+EMPTY = {"weights": {}, "inputs": {}, "seeds": {}, "versions": {}, "machine": {}}
+WHOLE = {"frames": {"shape": [1], "sha256": "a"}, "graph": {"1": {"class_type": "A", "inputs": {}}}, **EMPTY}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "is not a manifest; choose"),
+        ("[]", "is not a manifest; choose"),
+        ("no json", "is not a manifest; choose"),
+        ("[" * 100_000, "is not a manifest; choose"),
+        (json.dumps(WHOLE | {"seeds": []}), "is not a manifest; choose"),
+        (json.dumps(WHOLE | {"frames": {}}), "is not a manifest; choose"),
+        (json.dumps(WHOLE | {"graph": {}}), "is not a workflow in API format"),
+        (json.dumps(WHOLE | {"graph": {"1": None}}), "is not a workflow in API format"),
+        (json.dumps(WHOLE | {"graph": {"nodes": []}}), "is a workflow as the editor keeps it"),
+    ],
+)
+def test_replay_refuses_another_json_file_by_name(tmp_path, capsys, text, said):
     path = tmp_path / "workflow.json"
-    path.write_text("{}", encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
     assert replay.main([str(path)]) == 2
-    assert f"{path} is not a manifest; choose" in capsys.readouterr().err
+    answer = capsys.readouterr().err
+    assert f"{path} {said}" in answer
+    assert answer.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["absent.json", "."])
+def test_replay_says_what_it_cannot_read(tmp_path, capsys, name):
+    assert replay.main([str(tmp_path / name)]) == 2
+    assert "cannot be read" in capsys.readouterr().err
 
 
 SAME = {

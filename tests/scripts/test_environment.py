@@ -91,3 +91,20 @@ def test_portable_python_without_venv_is_helped_by_one_of_its_version(monkeypatc
     answers[version] = (0, "3.9\n")
     with pytest.raises(SystemExit, match=r"run this script with a Python 3\.9"):
         environment.maker(Path("python_embeded/python.exe"))
+
+
+@pytest.mark.parametrize("name", ["file", "file/below", "/proc/none"])
+def test_cache_that_cannot_be_a_folder_is_a_sentence(tmp_path, monkeypatch, name):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("PURESVD_CACHE", str(tmp_path / name))
+    with pytest.raises(SystemExit, match=f"{name} cannot be made .*; set PURESVD_CACHE to a folder"):
+        cache.folder()
+
+
+def test_lock_that_cannot_be_written_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("PURESVD_CACHE", str(tmp_path))
+    (tmp_path / "x.lock").mkdir()
+    with pytest.raises(
+        SystemExit, match="x.lock cannot be written .*; set PURESVD_CACHE to a folder of your"
+    ):
+        cache.locked("x").__enter__()

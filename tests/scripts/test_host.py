@@ -44,14 +44,56 @@ def make_host(path):
 def _alone(monkeypatch):
     """As if this checkout lay in no ComfyUI."""
     monkeypatch.setattr(host, "around", lambda pack: None)
+    for name in ("COMFYUI_PATH", "PURESVD_PYTHON"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.mark.usefixtures("_alone")
 def test_named_host_is_used_with_its_version(tmp_path, monkeypatch):
     monkeypatch.setenv("COMFYUI_PATH", str(make_host(tmp_path / "ComfyUI")))
-    monkeypatch.setenv("PURESVD_PYTHON", str(tmp_path / "no-such-python"))
+    monkeypatch.setattr(host, "missing", lambda python: "torch")
     found = host.find()
     assert (found.path, found.version, found.python) == (tmp_path / "ComfyUI", "0.24.1", None)
+
+
+def script(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+@pytest.mark.usefixtures("_alone")
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "which is not a file"),
+        (lambda path: path.mkdir(), "which is not a file"),
+        (lambda path: path.write_text(""), "which does not run as a Python"),
+        (lambda path: script(path, "exit 3"), "which does not run as a Python"),
+        (lambda path: script(path, "true"), "which does not run as a Python"),
+        (lambda path: script(path, "echo torch, einops"), "which lacks torch, einops"),
+    ],
+)
+@pytest.mark.parametrize("named", [True, False], ids=["named host", "pinned host"])
+def test_wrong_python_is_a_sentence_and_nothing_is_fetched(tmp_path, monkeypatch, make, said, named):
+    make(tmp_path / "python")
+    monkeypatch.setenv("PURESVD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("PURESVD_PYTHON", str(tmp_path / "python"))
+    if named:
+        monkeypatch.setenv("COMFYUI_PATH", str(make_host(tmp_path / "ComfyUI")))
+    monkeypatch.setattr(host, "pinned", lambda version: pytest.fail("a host was fetched"))
+    with pytest.raises(SystemExit, match=f"PURESVD_PYTHON is .*, {said}; set it to the interpreter"):
+        host.find()
+
+
+@pytest.mark.usefixtures("_alone")
+def test_right_python_serves_the_pinned_host_too(tmp_path, monkeypatch):
+    script(tmp_path / "python", "echo")
+    monkeypatch.setenv("PURESVD_PYTHON", str(tmp_path / "python"))
+    monkeypatch.setattr(host, "pinned", lambda version: tmp_path)
+    assert host.find() == host.Host(tmp_path, tmp_path / "python")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("PURESVD_PYTHON", "python")
+    assert host.find().python == tmp_path / "python"
 
 
 @pytest.mark.usefixtures("_alone")

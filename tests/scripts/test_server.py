@@ -33,6 +33,6 @@ def test_pack_is_copied_where_links_are_not_allowed(tmp_path, monkeypatch):
 def test_host_that_cannot_start_shows_its_last_words(tmp_path):
     (tmp_path / "main.py").write_text("raise SystemExit('no module named torch')")
     with server.temporary_base() as base:
-        with pytest.raises(RuntimeError, match="status 1 while starting:\nno module named torch"):
+        with pytest.raises(server.Died, match="status 1 while starting:\nno module named torch"):
             with server.running(tmp_path, base, python=sys.executable):
                 pass

@@ -1,0 +1,104 @@
+"""Workflows in API format: read, checked, given a photo; and what a job made of them."""
+
+import json
+import mimetypes
+from pathlib import Path
+from typing import Any
+
+from clients.local import VIDEO
+
+Graph = dict[str, Any]
+
+WORKFLOW = Path(__file__).resolve().parent.parent / "workflows" / "api" / "image_to_video.json"
+LOADERS = {"LoadImage": ("image", "image"), "LoadVideo": ("file", "video")}  # class: (input, kind of file)
+ANIMATED = ("image/gif", "image/webp", "image/apng")  # pictures that a video loader reads too
+EXPORT = "open it in the editor and choose File > Export (API)"
+
+
+def read(path: Path) -> Graph:
+    """A workflow file as the server wants it."""
+    try:
+        graph = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be read ({error.strerror}); give a workflow in API format"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} does not hold JSON; give a workflow in API format") from error
+    return check(graph, str(path))
+
+
+def check(graph: Any, what: str) -> Graph:
+    """The graph itself, if it is one in API format: node ids, each with its class and inputs."""
+    if isinstance(graph, dict) and isinstance(graph.get("nodes"), list):
+        raise ValueError(f"{what} is a workflow as the editor keeps it; to get the API format, {EXPORT}")
+    if not isinstance(graph, dict) or not graph or not all(map(_is_node, graph.values())):
+        raise ValueError(f"{what} is not a workflow in API format; to get one, {EXPORT}")
+    return graph
+
+
+def _is_node(node: Any) -> bool:
+    return (
+        isinstance(node, dict)
+        and isinstance(node.get("class_type"), str)
+        and isinstance(node.get("inputs"), dict)
+    )
+
+
+def loaders(graph: Graph, file: str) -> list[tuple[str, str]]:
+    """(node id, input) of each node that loads such a file; a graph without one is refused."""
+    kind = mimetypes.guess_type(file)[0] or ""
+    kind = kind if kind.startswith(("image/", "video/")) else ""
+    there = {node["class_type"] for node in graph.values()} & set(LOADERS)
+    fits = {name for name in there if kind.startswith(LOADERS[name][1])}
+    if not fits and (not kind or kind in ANIMATED):
+        fits = there
+    if not there:
+        raise ValueError(
+            f"the workflow has no {' or '.join(LOADERS)}, so it would make nothing of {file}; choose another workflow"
+        )
+    if not fits:
+        wanted = "an image" if LOADERS[min(there)][1] == "image" else "a video"
+        raise ValueError(
+            f"the workflow loads {wanted} ({min(there)}), and {file} is not; give it {wanted}, or choose another workflow"
+        )
+    if len(fits) > 1:
+        raise ValueError(
+            f"the workflow loads images and videos, and {file} may be either; give it a suffix such as .jpg or .mp4"
+        )
+    return [
+        (key, LOADERS[node["class_type"]][0]) for key, node in graph.items() if node["class_type"] in fits
+    ]
+
+
+def set_photo(graph: Graph, name: str) -> Graph:
+    """The workflow with its loaders reading this photo or video of the server; the one given stays as it is."""
+    changed = json.loads(json.dumps(graph))
+    for key, field in loaders(graph, name):
+        changed[key]["inputs"][field] = name
+    return changed
+
+
+def videos(job: dict[str, Any]) -> list[dict[str, str]]:
+    """The video files among a job's outputs, in node order."""
+    return [item for _, item, animated in _files(job) if animated or item["filename"].lower().endswith(VIDEO)]
+
+
+def described(job: dict[str, Any]) -> str:
+    """What a job made, for one that made no video."""
+    names = [f"{item['filename']} (node {key})" for key, item, _ in _files(job)]
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"but {', '.join(names[:3])}{more}" if names else "and no other file either"
+
+
+def _files(job: dict[str, Any]) -> list[tuple[str, dict[str, str], bool]]:
+    """(node id, file, whether its pictures move) of everything that a job wrote"""
+    return [
+        (key, item, (True in node["animated"]) if isinstance(node.get("animated"), list) else False)
+        for key, node in (job.get("outputs") or {}).items()
+        if isinstance(node, dict)
+        for items in node.values()
+        if isinstance(items, list)
+        for item in items
+        if isinstance(item, dict) and isinstance(item.get("filename"), str)
+    ]
