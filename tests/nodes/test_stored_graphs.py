@@ -23,7 +23,9 @@ def described(cls):
     return {
         "widgets": [[name, kind] for name, kind in kinds if kind in WIDGETS],
         "sockets": {name: kind for name, kind in kinds if kind not in WIDGETS},
-        "outputs": [[name, "COMBO" if isinstance(kind, list) else kind, many] for name, kind, many in outputs],
+        "outputs": [
+            [name, "COMBO" if isinstance(kind, list) else kind, many] for name, kind, many in outputs
+        ],
     }
 
 
