@@ -11,7 +11,7 @@ EMBEDDED = "svd-nano (embedded)"
 EMBEDDED_FILE = Path(__file__).resolve().parent.parent / "svd_core" / "nano" / "svd_nano.safetensors"
 DIFFUSERS = "diffusers/"
 CHECKPOINTS = "checkpoints/"
-NOTHING = "no checkpoint found"
+NO_CHECKPOINT = "no checkpoint found"
 WHERE = "put svd.safetensors or svd_xt.safetensors into ComfyUI/models/checkpoints, or a diffusers folder into ComfyUI/models/diffusers"
 WHERE_LORAS = "put it into ComfyUI/models/loras"
 NO_LORA = "no LoRA found"
@@ -23,7 +23,7 @@ def checkpoints() -> list[str]:
     found = [EMBEDDED] if EMBEDDED_FILE.is_file() else []
     found += folder_paths.get_filename_list("checkpoints")
     found += [DIFFUSERS + name for name in sorted(diffusers_folders())]
-    return found or [NOTHING]
+    return found or [NO_CHECKPOINT]
 
 
 def checkpoint_path(name: str) -> str:
@@ -34,7 +34,7 @@ def checkpoint_path(name: str) -> str:
         folder = diffusers_folders().get(name[len(DIFFUSERS) :])
         if folder:
             return folder
-    elif name != NOTHING:
+    elif name != NO_CHECKPOINT:
         path = folder_paths.get_full_path("checkpoints", name)
         if path:
             return path
@@ -45,12 +45,12 @@ def parts(folder: str) -> list[str]:
     """Names for one part: files of its own folder, then whole checkpoints that hold the part too."""
     own = folder_paths.get_filename_list(folder)
     whole = [CHECKPOINTS + name for name in folder_paths.get_filename_list("checkpoints")]
-    return own + whole or [NOTHING]
+    return own + whole or [NO_CHECKPOINT]
 
 
 def part_path(folder: str, name: str) -> str:
     base, rest = ("checkpoints", name[len(CHECKPOINTS) :]) if name.startswith(CHECKPOINTS) else (folder, name)
-    path = folder_paths.get_full_path(base, rest) if name != NOTHING else None
+    path = folder_paths.get_full_path(base, rest) if name != NO_CHECKPOINT else None
     if not path:
         raise ValueError(
             f"no file {name[:200]!r}: put it into ComfyUI/models/{folder}, then press R in the editor"

@@ -31,7 +31,7 @@ class Ops(Protocol):
 Conv2d, Conv3d, LayerNorm, Embedding = nn.Conv2d, nn.Conv3d, nn.LayerNorm, nn.Embedding
 
 ROWS = 256  # a product with fewer rows is quicker in BLAS
-LONG = 512  # positions from which the stock group norm loses precision
+PRECISE = 512  # positions up to which the stock group norm is precise enough
 
 
 def runs_bfloat16() -> bool:
@@ -109,7 +109,7 @@ def group_norm(
 
     `inplace` allows, and does not promise, that the result takes the place of x.
     """
-    short = x.shape[2:].numel() < LONG
+    short = x.shape[2:].numel() < PRECISE
     if torch.is_grad_enabled():  # the stock channels-last gradient crashes where x itself needs none
         return torch.group_norm(x if x.requires_grad else x.contiguous(), groups, weight, bias, eps)
     if x.device.type != "cpu" or x.dtype != torch.float32 or short or x.is_contiguous():

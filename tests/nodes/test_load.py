@@ -147,10 +147,10 @@ def test_nothing_installed_still_registers_and_says_where_files_go(host, monkeyp
     monkeypatch.setattr(host.folder_paths, "get_folder_paths", lambda name: [str(tmp_path / "absent")])
     monkeypatch.setattr(files, "EMBEDDED_FILE", tmp_path / "absent.safetensors")
     (choice, _) = load.PureSVDLoadCheckpoint.define_schema().inputs
-    assert choice.options == [files.NOTHING]
+    assert choice.options == [files.NO_CHECKPOINT]
     assert "models/checkpoints" in choice.tooltip
     with pytest.raises(ValueError, match=r"svd_xt\.safetensors into ComfyUI/models/checkpoints"):
-        host.run("PureSVDLoadCheckpoint", ckpt_name=files.NOTHING, weight_dtype="default")
+        host.run("PureSVDLoadCheckpoint", ckpt_name=files.NO_CHECKPOINT, weight_dtype="default")
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,15 @@
 """Bounded decode against the one-shot decode: the limit may cost time, never pixels."""
 
+import contextlib
 import logging
 from dataclasses import replace
 
 import pytest
 import torch
 
+from svd_core.decode import exact
 from svd_core.decode.exact import decode
-from svd_core.decode.plan import GIB, TIERS, plan
+from svd_core.decode.plan import GIB, TIERS, Plan, plan
 from svd_core.decode.stages import stages
 from svd_core.models.configs import VAEConfig
 
@@ -72,9 +74,20 @@ def test_frame_wise_decoder_needs_no_clip():
     assert relative_error(decode(vae, z, t=4), vae.decode(z, t=1)) <= 1e-5
 
 
-def test_same_limit_gives_the_same_bytes(vae):
+def test_limits_of_one_tier_give_the_same_bytes(vae):
     z = latents(5, 6, 6)
-    assert torch.equal(decode(vae, z, t=5), decode(vae, z, t=5))
+    one, two, same = (decode(vae, z, t=5, memory=int(m * GIB)) for m in (0.25, 0.49, 0.25))
+    assert torch.equal(one, two)
+    assert torch.equal(one, same)
+
+
+@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("offload", [False, True])
+def test_every_plan_gives_the_one_shot_decode(vae, monkeypatch, keep, offload):
+    """Also the one in which waiting frames leave the device, here for the memory they are in already."""
+    z = latents(5, 6, 6)
+    monkeypatch.setattr(exact, "plan", lambda *a, **k: Plan(keep, offload, 0))
+    assert relative_error(decode(vae, z, t=5, memory=GIB), vae.decode(z, t=5)) <= 1e-5
 
 
 def test_nearby_limits_choose_the_same_plan():
@@ -82,15 +95,16 @@ def test_nearby_limits_choose_the_same_plan():
     assert a == b
 
 
-@pytest.mark.parametrize("frames", [7, 14, 28, 56])
-def test_least_memory_grows_by_one_activation_a_frame(frames):
-    """Beyond a constant, a CPU plan needs one full-resolution activation of the clip."""
-    peak = min(
-        plan(FULL, frames, 32, 56, itemsize=4, memory=m, can_offload=False).peak
-        for m in TIERS
-        if m > frames * 128 * 256 * 448 * 4 * 1.8 or m == TIERS[-1]
-    )
-    assert peak <= frames * 128 * 256 * 448 * 4 + 8 * 128 * 256 * 448 * 4
+def test_least_memory_grows_by_one_activation_a_frame():
+    """Beyond a constant, a CPU plan needs one full-resolution activation of the clip: 128 x 256 x 448 floats a frame."""
+    least = []
+    for t in (14, 28, 56):
+        for memory in TIERS:
+            with contextlib.suppress(ValueError):  # too little
+                least.append(plan(FULL, t, 32, 56, itemsize=4, memory=memory, can_offload=False).peak)
+                break
+    assert least[1] - least[0] == 14 * 128 * 256 * 448 * 4
+    assert least[2] - least[1] == 28 * 128 * 256 * 448 * 4
 
 
 def test_offloading_keeps_a_long_clip_under_three_gib():
