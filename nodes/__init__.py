@@ -3,8 +3,10 @@
 from comfy_api.latest import ComfyExtension
 
 from . import interpolate, postprocess
+from .camera import PureSVDCameraMove
 from .condition import PureSVDImageToVideo
 from .decode import PureSVDDecode
+from .follow import PureSVDFollow
 from .guide import PureSVDGuider
 from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
@@ -23,6 +25,8 @@ NODES = [
     PureSVDManifest,
     PureSVDLoadLora,
     PureSVDLoraHook,
+    PureSVDCameraMove,
+    PureSVDFollow,
     *interpolate.NODES,
     *postprocess.NODES,
 ]

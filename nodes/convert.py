@@ -10,6 +10,7 @@ from torch import Tensor
 
 GRID = 8  # pixels a latent position covers
 NARROWEST = 64  # times: how much narrower or wider than the video a photo may be
+ASPECT = 0.03  # of the logarithm: how far a mask may differ from its picture by rounding sizes
 BRIGHTEST = 1e4  # times white: room for high dynamic range, and for squares in float32
 
 
@@ -49,6 +50,41 @@ def pixels(image: Tensor) -> Tensor:
     x = image.float()
     rgb = x[..., :3] if c >= 3 else x[..., :1].expand(*x.shape[:-1], 3)
     return rgb.movedim(-1, 1) * 2 - 1
+
+
+def one_photo(image: Tensor) -> Tensor:
+    """IMAGE of one picture -> 1 3 H W in [0, 1], float32, on the CPU"""
+    check_image(image, lowest=-1, highest=2)
+    count, _, _, c = image.shape
+    if count != 1 or c > 4:
+        found = f"{count} pictures" if count != 1 else f"{c} channels"
+        raise ValueError(f"the image has {found}; this node takes one photo, grey, RGB or RGBA")
+    x = image.float().cpu().movedim(-1, 1)
+    return (x[:, :3] if c >= 3 else x[:, :1].expand(-1, 3, -1, -1)).clamp(0, 1)
+
+
+def mask(mask: Tensor, t: int, height: int, width: int, *, of: str, name: str = "mask") -> Tensor:
+    """MASK H W, or 1 or t of them, of the same aspect as the picture -> t 1 height width in [0, 1]
+
+    A mask of nothing may have any shape: Load Image gives a small one for a picture without alpha.
+    """
+    if not isinstance(mask, Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
+        found = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
+        raise ValueError(f"the {name} has shape {found}; wire in a MASK of shape (frames, height, width)")
+    x = mask.float().cpu().reshape(-1, 1, *mask.shape[-2:])
+    check_numbers(name, x)
+    if len(x) not in (1, t):
+        raise ValueError(f"the {name} has {len(x)} frames, the {of} {t}; use one mask, or one for each frame")
+    H, W = x.shape[-2:]
+    if not x.any():
+        return torch.zeros(t, 1, height, width)
+    if abs(math.log(W * height / (H * width))) > ASPECT:
+        raise ValueError(
+            f"the {name} is {W}x{H}, the {of} {width}x{height}; make it from the same picture, in its shape"
+        )
+    if (H, W) != (height, width):
+        x = F.interpolate(x, size=(height, width), mode="bilinear", antialias=True)
+    return x.clamp(0, 1).expand(t, -1, -1, -1)
 
 
 def image(frames: Tensor) -> Tensor:

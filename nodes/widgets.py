@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svd_core.checkpoint.presets import Preset
+from ..svd_core.control import easing as core_easing
 from ..svd_core.sampling import guidance
 from ..svd_core.sampling.noise_levels import SCHEDULES, SIGMA_MAX, distilled_levels
 from ..svd_core.sampling.samplers import SAMPLERS
@@ -77,6 +78,35 @@ def guidance_inputs():
             "on every frame.",
         ),
     ]
+
+
+def easing_input():
+    return io.Curve.Input(
+        "easing",
+        optional=True,
+        socketless=False,
+        tooltip="How far the move has come over the clip: from left to right the frames, upwards the share of the way. "
+        "A straight line is even speed; a line that comes down again moves back.",
+    )
+
+
+def progress(easing, t: int) -> Tensor:
+    """CURVE, as the editor, an HTTP user or another node gives it -> t shares of the way, the first 0"""
+    points, interpolation = easing, "monotone_cubic"
+    if easing is None:
+        points = core_easing.LINEAR
+    elif isinstance(easing, dict):
+        points, interpolation = easing.get("points"), easing.get("interpolation", interpolation)
+    elif hasattr(easing, "interp"):  # the host's own curve
+        points = [(i / (t - 1), easing.interp(i / (t - 1))) for i in range(t)] if t > 1 else [(0.0, 0.0)]
+        interpolation = "linear"
+    try:
+        pairs = [(float(x), float(y)) for x, y in points]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"easing is {str(easing)[:60]}; use a CURVE, or points such as [[0, 0], [0.5, 0.8], [1, 1]]"
+        ) from None
+    return core_easing.progress(pairs, t=t, interpolation=interpolation)
 
 
 def chosen(preset: Preset, **values: int | str) -> list:

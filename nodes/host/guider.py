@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import comfy.model_base
 import comfy.model_management
@@ -12,7 +13,9 @@ import comfy.utils
 import latent_preview
 from torch import Tensor
 
+from ...svd_core.control.hold import in_parts
 from ...svd_core.sampling import guidance
+from . import hold
 from .progress import generator
 
 CHURN_DOMAIN = (
@@ -94,7 +97,11 @@ def sampler(function: Callable) -> comfy.samplers.KSAMPLER:
                 callback({"i": i, "sigma_hat": last["sigma"], **last})
 
         noise = generator(extra.get("seed") or 0, CHURN_DOMAIN)
-        return function(denoise, x, sigmas.cpu(), generator=noise, on_step=on_step, **options)
+        levels, border = sigmas.cpu(), hold.border(extra.get("model_options") or {})
+        method = partial(function, **options)
+        if border is None:
+            return method(denoise, x, levels, generator=noise, on_step=on_step)
+        return in_parts(method, denoise, x, levels, border=border, generator=noise, on_step=on_step)
 
     return comfy.samplers.KSAMPLER(run)
 

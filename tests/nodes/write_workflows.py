@@ -187,7 +187,55 @@ GRAPHS = {  # prompt -> graph
         ),
     ),
 }
-WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+FOLLOW = Group(
+    "4  Follow and sample",
+    "**Follow Clip** holds the guide clip while the layout is decided, then lets go. `strict` suits the embedded "
+    "checkpoint; start with `follow` on svd and svd_xt. " + TRAINED,
+    ("9 4",),
+)
+GRAPHS |= {
+    "camera_pan": Graph(
+        "Camera Pan",
+        "# The camera pans to the left\nThe move is drawn first, then the model redraws it with what the photo does not show.",
+        (
+            PHOTO,
+            Group(
+                "2  Move the camera",
+                "Choose the **move** and how far it goes; 0 is its own amount. `frames` must be the video's: 14 for the "
+                "embedded checkpoint and svd, 25 for svd_xt. Dolly and orbit need a depth map.",
+                ("8",),
+            ),
+            replace(
+                DESCRIBE,
+                title="3  What the model is told",
+                note="The photo comes from the move. A low `motion_bucket_id`, 17 to 40, lets the guide clip decide.",
+            ),
+            FOLLOW,
+            replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
+        ),
+    ),
+    "lock_the_camera": Graph(
+        "Lock the Camera",
+        "# The camera stands still\nOnly what you paint moves: open the photo's **mask editor** and paint what may come alive.",
+        (
+            PHOTO,
+            Group(
+                "2  Keep the camera still",
+                "`Static` holds the photo in every frame, but for what is painted white in its mask. Without a mask light "
+                "and fine detail still move.",
+                ("8",),
+            ),
+            replace(
+                DESCRIBE,
+                title="3  What the model is told",
+                note="`motion_bucket_id` says how much the painted part moves.",
+            ),
+            FOLLOW,
+            replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
+        ),
+    ),
+}
+WIDGETS = ("CURVE", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE = 320, 40, 20, 24, 14, 30
 HEAD, NOTE, CHARACTERS = (
     40,
@@ -195,7 +243,12 @@ HEAD, NOTE, CHARACTERS = (
     50,
 )  # height of a group's title, of a line of a note; letters in a line of WIDTH
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
-SHOWS = {"LoadImage": 250, "LoadVideo": 250, "SaveVideo": 340}  # height of a picture, always there
+SHOWS = {
+    "PureSVDCameraMove": 220,
+    "LoadImage": 250,
+    "LoadVideo": 250,
+    "SaveVideo": 340,
+}  # height of a picture, always there
 UNSET = {
     "LoadVideo": ("file",),
     "PureSVDLoadLora": ("lora_name",),

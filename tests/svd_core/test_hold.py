@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from svd_core.control.hold import hold
-from svd_core.sampling import samplers
+from svd_core.control.hold import hold, in_parts
+from svd_core.sampling import noise_levels, samplers
 
 assert_close = torch.testing.assert_close
 STRONG = 8
@@ -17,7 +17,7 @@ def draw(seed, *shape):
 SHAPE = (3, 4, 6, 5)
 Z, NOISE = draw(1, *SHAPE), draw(2, *SHAPE)
 MASK = (draw(3, 3, 1, 6, 5) > 0).double()
-SIGMAS = samplers.karras(14, sigma_max=75.0).double()
+SIGMAS = noise_levels.karras(14, sigma_max=75.0).double()
 
 
 def denoise(x, sigma):
@@ -39,8 +39,8 @@ def overwritten_inside(x, sigma):
     return denoise(MASK * (Z + sigma * NOISE) + (1 - MASK) * x, sigma)
 
 
-def run(method, mask=MASK, level=float(SIGMAS[STRONG]), **options):
-    return method(hold(denoise, Z, mask, strong_level=level), Z + SIGMAS[0] * NOISE, SIGMAS, **options)
+def run(method, mask=MASK, level=float(SIGMAS[STRONG])):
+    return method(hold(denoise, Z, mask, strong_level=level), Z + SIGMAS[0] * NOISE, SIGMAS)
 
 
 def test_holding_equals_overwriting_under_euler():
@@ -85,21 +85,32 @@ def test_what_is_held_to_the_end_is_exact_and_the_rest_is_not():
 
 
 def test_a_multistep_sampler_starts_anew_below_the_border():
-    """With its history reset it is the two parts one after the other; without, it extrapolates from the held value."""
-    level = float(SIGMAS[STRONG])
-    x = samplers.dpmpp_2m(
-        hold(denoise, Z, MASK, strong_level=0.0), Z + SIGMAS[0] * NOISE, SIGMAS[: STRONG + 1]
-    )
+    """In parts it is the two runs one after the other; in one go it extrapolates from the held value."""
+    level, reported = float(SIGMAS[STRONG]), []
+    start = Z + SIGMAS[0] * NOISE
+    x = samplers.dpmpp_2m(hold(denoise, Z, MASK, strong_level=0.0), start, SIGMAS[: STRONG + 1])
     wanted = samplers.dpmpp_2m(denoise, x, SIGMAS[STRONG:])
-    assert torch.equal(run(samplers.dpmpp_2m, jumps=(level,)), wanted)
+    held = hold(denoise, Z, MASK, strong_level=level)
+    found = in_parts(
+        samplers.dpmpp_2m, held, start, SIGMAS, border=level, on_step=lambda i, n: reported.append((i, n))
+    )
+    assert torch.equal(found, wanted)
     assert not torch.allclose(run(samplers.dpmpp_2m), wanted)
+    assert reported == [(i, 14) for i in range(14)]
+
+
+@pytest.mark.parametrize("border", [1000.0, float(SIGMAS[STRONG]), 3.3, 0.0])
+def test_parts_change_nothing_for_a_one_step_sampler(border):
+    start = Z + SIGMAS[0] * NOISE
+    whole = samplers.heun(denoise, start, SIGMAS)
+    assert torch.equal(in_parts(samplers.heun, denoise, start, SIGMAS, border=border), whole)
 
 
 def test_any_tail_of_karras_is_karras_from_its_first_level():
     """Why a start level needs no new schedule."""
-    whole = samplers.karras(30)
+    whole = noise_levels.karras(30)
     for k in (5, 12, 20):
-        tail = samplers.karras(30 - k, sigma_max=float(whole[k]))
+        tail = noise_levels.karras(30 - k, sigma_max=float(whole[k]))
         assert_close(tail, whole[k:], rtol=1e-4, atol=1e-7)
 
 

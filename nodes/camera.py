@@ -1,0 +1,232 @@
+"""A guide clip out of one photo by a camera move, and which of its pixels are known."""
+
+import math
+
+import torch
+from comfy_api.latest import io
+from torch import Tensor
+
+from ..svd_core.control import camera, parallax
+from . import convert, widgets
+from .host import room
+
+MARGIN = 16  # pixels around what may move by itself
+NEAR, FAR = "near is bright", "far is bright"
+
+
+class PureSVDCameraMove(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PureSVDCameraMove",
+            display_name="Move Camera over Photo",
+            category="video/svd/control",
+            description="Film a photo with a moving camera: the guide clip, and a mask of what the photo shows. "
+            "Follow Clip makes a video that moves this way and invents the rest. Static locks the camera.",
+            search_aliases=[
+                "svd",
+                "camera",
+                "pan",
+                "tilt",
+                "zoom",
+                "dolly",
+                "orbit",
+                "lock camera",
+                "ken burns",
+            ],
+            inputs=[
+                io.Image.Input("image", tooltip="One photo, the same that Image to Video is given."),
+                io.Combo.Input(
+                    "move",
+                    options=list(camera.MOVES),
+                    default="Pan Left",
+                    tooltip="What the camera does. Pan shifts it, turn rotates it on the spot, dolly and orbit move "
+                    "it through space and need depth; Static keeps it still.",
+                ),
+                *_amount_inputs(),
+                *_look_inputs(),
+                *_map_inputs(),
+            ],
+            outputs=[
+                io.Image.Output(
+                    display_name="images", tooltip="The guide clip; its first frame is the photo."
+                ),
+                io.Mask.Output(
+                    display_name="mask", tooltip="White where the clip shows the photo, per frame."
+                ),
+                io.Image.Output(
+                    display_name="photo",
+                    tooltip="The first frame alone, for Image to Video; only overscan makes it differ from image.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, move="Static", amount=0.0):
+        if move is None or amount is None:
+            return True
+        if move not in camera.MOVES:
+            return f"move {move!r} is unknown; use one of {', '.join(camera.MOVES)}"
+        return amount_fault(move, amount) or True
+
+    @classmethod
+    def execute(
+        cls,
+        image,
+        move,
+        amount,
+        frames,
+        border,
+        centre_x,
+        centre_y,
+        fov,
+        depth_shows,
+        easing=None,
+        depth=None,
+        moving=None,
+    ) -> io.NodeOutput:
+        if fault := amount_fault(move, amount):
+            raise ValueError(fault)
+        convert.check_finite(centre_x=centre_x, centre_y=centre_y, fov=fov)
+        photo = convert.one_photo(image)
+        height, width = photo.shape[-2:]
+        room.check(frames, height, width)
+        if moving is not None:
+            photo = torch.cat([photo, convert.mask(moving, 1, height, width, of="photo")], 1)
+        by = travel(move, amount) * widgets.progress(easing, frames)
+        kind = camera.MOVES[move].kind
+        if kind in camera.NEEDS_DEPTH:
+            distance = depth_map(depth, move, height, width, far=depth_shows == FAR)
+            at = float(distance.min() if kind == "dolly" else distance.median())
+            clip, mask = parallax.film(
+                photo, distance, *parallax.poses(kind, by, at=at), fov=fov, border=border
+            )
+        else:
+            size = {"width": width, "height": height}
+            H = camera.homographies(kind, by, **size, centre=(centre_x, centre_y), fov=fov)
+            clip, mask = camera.film(photo, H, border=border)
+        if moving is not None:
+            mask = mask * (1 - camera.dilate((clip[:, 3:] > 0.5).to(clip), MARGIN))
+        images = clip[:, :3].movedim(1, -1).clamp(0, 1)
+        return io.NodeOutput(images, mask[:, 0], images[:1])
+
+
+def _amount_inputs():
+    return [
+        io.Float.Input(
+            "amount",
+            default=0.0,
+            min=0.0,
+            max=360.0,
+            step=0.01,
+            round=False,
+            tooltip="How far over the whole clip, in the move's own unit; 0 takes the move's own. Pan: share of the "
+            "side (0.15); zoom: times (1.15); clockwise 5, turn 8 or 5, orbit 10 degrees; dolly: share of the way to the "
+            "nearest thing (0.15).",
+        ),
+        io.Int.Input(
+            "frames",
+            default=14,
+            min=1,
+            max=1024,
+            tooltip="Length of the guide clip in frames; the same number as in Image to Video (svd 14, svd_xt 25).",
+        ),
+    ]
+
+
+def _look_inputs():
+    return [
+        io.Combo.Input(
+            "border",
+            options=list(camera.BORDERS),
+            default="generate",
+            tooltip="What lies beyond the photo. generate: the model invents it; overscan: start from a crop so that "
+            "nothing beyond is ever seen; replicate: the last row of pixels goes on.",
+        ),
+        io.Float.Input(
+            "centre_x",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="What zoom and roll keep in place, as a share of the width: 0 is left, 1 is right.",
+        ),
+        io.Float.Input(
+            "centre_y",
+            default=0.5,
+            min=0.0,
+            max=1.0,
+            step=0.01,
+            tooltip="The same as a share of the height: 0 is the top, 1 the bottom.",
+        ),
+        io.Float.Input(
+            "fov",
+            default=camera.FOV,
+            min=20.0,
+            max=100.0,
+            step=1.0,
+            advanced=True,
+            tooltip="Field of view across the photo in degrees: 20 a long lens, 55 a common one, 100 "
+            "a very wide one. For turn, dolly and orbit.",
+        ),
+    ]
+
+
+def _map_inputs():
+    return [
+        io.Combo.Input(
+            "depth_shows",
+            options=[NEAR, FAR],
+            default=NEAR,
+            advanced=True,
+            tooltip="How to read the depth map. near is bright: as most depth estimators draw it; far is bright: "
+            "distances.",
+        ),
+        widgets.easing_input(),
+        io.Image.Input(
+            "depth",
+            optional=True,
+            tooltip="A depth map of the photo, from any depth node; needed by dolly and orbit.",
+        ),
+        io.Mask.Input(
+            "moving",
+            optional=True,
+            tooltip="White: what may move by itself, such as a person in front of a locked camera. It is left out of the "
+            "mask.",
+        ),
+    ]
+
+
+def amount_fault(move: str, amount: float) -> str:
+    """One sentence if the amount is not one of this move, else nothing."""
+    kind = camera.MOVES[move].kind
+    if not math.isfinite(amount):
+        return f"amount is {amount}; use a finite number"
+    if kind == "lock" or amount == 0:
+        return ""
+    low, high = (1.0 if kind == "zoom" else 0.0), camera.LIMITS[kind]
+    if not low <= amount <= high:
+        return f"amount {amount:g} is not one of {move}; use {low:g} to {high:g}, or 0 for its own {camera.MOVES[move].amount:g}"
+    return ""
+
+
+def travel(move: str, amount: float) -> float:
+    """The whole way of a move, signed, in the unit of the core: zoom in log scale."""
+    chosen = camera.MOVES[move]
+    size = amount or chosen.amount
+    return chosen.sign * (math.log(size) if chosen.kind == "zoom" else size)
+
+
+def depth_map(depth: Tensor | None, move: str, height: int, width: int, *, far: bool) -> Tensor:
+    """IMAGE of depth -> distances 1 1 height width, the nearest 1"""
+    if depth is None:
+        raise ValueError(
+            f"{move} moves through space; wire a depth map of the photo into depth, or choose a turn or pan"
+        )
+    convert.check_image(depth)
+    grey = convert.mask(depth[:1].float().mean(-1), 1, height, width, of="photo", name="depth map")
+    if float(grey.amax() - grey.amin()) < 1e-4:
+        raise ValueError(
+            "the depth map has one value everywhere, so nothing is near or far; use a real one, or a turn or pan"
+        )
+    return parallax.distance(1 - grey if far else grey)
