@@ -20,7 +20,12 @@ class PureSVDImageToVideo(io.ComfyNode):
             description="Describe a photo to the video model as in training: the image encoder sees the whole "
             "frame, the encoder sees it with a little seeded noise. Several images give several "
             "videos, one after the other.",
-            search_aliases=["svd", "img2vid", "stable video diffusion conditioning"],
+            search_aliases=[
+                "svd",
+                "img2vid",
+                "SVD_img2vid_Conditioning",
+                "stable video diffusion conditioning",
+            ],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="The image encoder of the video checkpoint."),
                 io.Vae.Input(
@@ -47,6 +52,15 @@ class PureSVDImageToVideo(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, width, height) -> bool | str:
+        """Refuse a size before anything is loaded; a value that is wired in is None here and checked later."""
+        try:
+            convert.check_size(width or convert.GRID * 2, height or convert.GRID * 2)
+        except ValueError as error:
+            return str(error)
+        return True
 
     @classmethod
     def execute(
@@ -151,7 +165,8 @@ def _photo_inputs():
             default=0,
             min=0,
             max=0xFFFF_FFFF_FFFF_FFFF,
-            control_after_generate=True,
+            control_after_generate=io.ControlAfterGenerate.fixed,
+            advanced=True,
             tooltip="Which noise is put on the photo. The noise that the video starts from has its own seed.",
         ),
         io.Combo.Input(

@@ -17,7 +17,7 @@ class PureSVDDecode(io.ComfyNode):
             category="video/svd",
             description="Turn a video latent into frames. The result is the one-shot decode of the whole clip "
             "whatever memory is free: no chunk borders, no tiles, no flicker between chunks.",
-            search_aliases=["svd", "vae decode", "decode latent"],
+            search_aliases=["svd", "VAEDecode", "VAEDecodeTiled", "vae decode", "decode latent"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of the checkpoint that made the latent."),
                 io.Latent.Input("samples", tooltip="One clip: frames along the first axis."),

@@ -17,7 +17,14 @@ class PureSVDGuider(io.ComfyNode):
             category="video/svd",
             description="One guidance scale per frame, for SamplerCustomAdvanced. Replaces guidance that another "
             "node patched onto the model; the model itself is left as it is.",
-            search_aliases=["svd", "cfg", "guidance", "linear cfg"],
+            search_aliases=[
+                "svd",
+                "VideoLinearCFGGuidance",
+                "VideoTriangleCFGGuidance",
+                "cfg",
+                "guidance",
+                "linear cfg",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="An SVD model."),
                 io.Conditioning.Input(

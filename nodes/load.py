@@ -36,7 +36,13 @@ class PureSVDLoadCheckpoint(io.ComfyNode):
             category="video/svd",
             description="Load a Stable Video Diffusion checkpoint: a single safetensors file or a diffusers "
             "folder. Every tensor is checked; the report of what the file holds goes to the log.",
-            search_aliases=["svd", "stable video diffusion", "image to video", "load svd"],
+            search_aliases=[
+                "svd",
+                "ImageOnlyCheckpointLoader",
+                "stable video diffusion",
+                "image to video",
+                "load svd",
+            ],
             inputs=[
                 io.Combo.Input(
                     "ckpt_name",

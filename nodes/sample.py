@@ -18,7 +18,13 @@ class PureSVDSample(io.ComfyNode):
             category="video/svd",
             description="Denoise a video latent with per-frame guidance. The simple way; for custom samplers "
             "wire Video Guider and Video Noise Levels into SamplerCustomAdvanced.",
-            search_aliases=["svd", "ksampler", "sampler"],
+            search_aliases=[
+                "svd",
+                "VideoLinearCFGGuidance",
+                "VideoTriangleCFGGuidance",
+                "ksampler",
+                "sampler",
+            ],
             inputs=[
                 io.Model.Input("model", tooltip="An SVD model."),
                 io.Conditioning.Input(

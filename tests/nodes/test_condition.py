@@ -224,3 +224,20 @@ def test_nearest_crops_to_that_aspect(ours, photo, describe):
 def test_noise_of_no_number_is_refused(ours, photo, describe):
     with pytest.raises(ValueError, match="augmentation_level is nan"):
         describe(ours, photo, augmentation_level=float("nan"))
+
+
+@pytest.mark.parametrize("size", [(0, 0), (64, 0), (None, 128), (1024, 576)])
+def test_good_sizes_and_wired_ones_pass_validation(host, size):
+    assert host.node("PureSVDImageToVideo").validate_inputs(*size) is True
+
+
+@pytest.mark.parametrize(("size", "said"), [((8, 64), "width 8 is not"), ((64, 100), "height 100 is not")])
+def test_bad_sizes_are_refused_before_anything_is_loaded(host, size, said):
+    assert host.node("PureSVDImageToVideo").validate_inputs(*size).startswith(said)
+
+
+def test_photos_noise_stays_the_same_from_run_to_run(host):
+    """Only the sampler's seed changes by itself, so that another run is another video of the same description."""
+    seed = next(i for i in host.node("PureSVDImageToVideo").define_schema().inputs if i.id == "seed")
+    assert seed.as_dict()["control_after_generate"] == "fixed"
+    assert seed.as_dict()["advanced"]

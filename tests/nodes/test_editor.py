@@ -306,14 +306,14 @@ def test_all_frames_are_shown_side_by_side_when_playing_is_off(tab):
     editor.page.close()
 
 
-def test_wrong_value_shows_one_sentence_on_its_node(editor):
+def test_error_while_running_shows_one_sentence_on_its_node(editor):
     editor.load("Image to Video")
-    editor.set("PureSVDImageToVideo", width=8)
+    editor.set("PureSVDDecode", memory=0.001)
     editor.run()
     ended = editor.ended()
-    sentence = "width 8 is not a multiple of 8 from 16 on; use 16 or 24"
-    assert (ended["kind"], ended["node_type"]) == ("execution_error", "PureSVDImageToVideo")
-    assert ended["exception_message"].strip() == sentence
+    sentence = "decoding 14 frames of 256x256 needs a limit of at least 0.25 GiB"
+    assert (ended["kind"], ended["node_type"]) == ("execution_error", "PureSVDDecode")
+    assert ended["exception_message"].startswith(sentence)
     editor.page.get_by_test_id("error-overlay").wait_for(timeout=10_000)
     editor.picture("wrong value", fit=False)
     editor.page.get_by_test_id("error-overlay-see-errors").click()
@@ -323,7 +323,20 @@ def test_wrong_value_shows_one_sentence_on_its_node(editor):
     marked = (
         "app.graph._nodes.filter(node => node.id == app.lastExecutionError?.node_id).map(node => node.type)"
     )
-    assert editor.page.evaluate(marked) == ["PureSVDImageToVideo"]
+    assert editor.page.evaluate(marked) == ["PureSVDDecode"]
+
+
+def test_wrong_size_turns_its_node_red_before_anything_runs(editor):
+    editor.load("Image to Video")
+    editor.set("PureSVDImageToVideo", width=8)
+    editor.run()
+    refused = "() => Object.values(app.lastNodeErrors || {}).map(found => [found.class_type, found.errors[0].details])"
+    editor.page.wait_for_function(f"() => ({refused})().length > 0", timeout=20_000)
+    ((kind, details),) = editor.page.evaluate(refused)
+    assert kind == "PureSVDImageToVideo"
+    assert "width 8 is not a multiple of 8 from 16 on; use 16 or 24" in details
+    editor.picture("wrong size")
+    assert editor.page.evaluate("window.ended") is None
 
 
 def test_help_page_shows_its_pictures(editor):
