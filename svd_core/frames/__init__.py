@@ -5,7 +5,8 @@ it is.
 """
 
 from .between import by_flow, crossfade
-from .color import deflicker, lock_color
+from .color_lock import lock_color
+from .deflicker import deflicker
 from .video import interpolate
 
 __all__ = ["by_flow", "crossfade", "deflicker", "interpolate", "lock_color"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 from .between import Around, Between, by_flow, crossfade
 from .cuts import THRESHOLD, is_cut, is_still
 from .grid import Rate, count, intervals, rate
+from .layout import OnStep, check
 
 
 @torch.no_grad()
@@ -23,7 +24,7 @@ def interpolate(
     between: Between | None = None,
     cut_threshold: float | None = THRESHOLD,
     device: torch.device | str | None = None,
-    on_step: Callable[[int, int], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Frames at `target_fps`: t c H W in [0, 1] -> t' c H W with t' = floor((t - 1) target / source) + 1.
 
@@ -87,12 +88,3 @@ def pair(clip: Clip, i: int, times: list[float], between: Between) -> Iterable[T
         between = crossfade
     low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
     return (x.clamp(low, high).to(clip.frames) for x in between(a, b, times, clip.around(i)))
-
-
-def check(frames: Tensor) -> None:
-    if frames.ndim != 4 or 0 in frames.shape:
-        raise ValueError(
-            f"frames have shape {tuple(frames.shape)}; pass (frames, channels, height, width), none of them 0"
-        )
-    if not frames.is_floating_point():
-        raise ValueError(f"frames are {frames.dtype}; divide by their white level to get values in 0..1")

@@ -1,9 +1,8 @@
-"""Brightness and colour of a clip: flicker taken out, statistics pinned. Motion is left as it is."""
+"""Brightness and colour flicker taken out of a clip; motion is left as it is."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +10,7 @@ from torch import Tensor
 
 from .cuts import is_cut
 from .flow import Quality, bidirectional
-from .video import check
+from .layout import OnStep, check, colours
 from .warp import warp
 
 SIDE = 96  # pixels of the longer side on which brightness is compared
@@ -20,12 +19,6 @@ CLIPPED = 0.02  # distance from black and white within which a value says nothin
 SCENE = 0.55  # likeness, brightness matched, under which two frames are taken for two scenes
 CONTRAST = 0.01  # deviation below which gain is not told from offset
 ROOM = 24  # frames of a scene from which its course may be curved; in fewer, flicker of period 6 passes for a curve
-OnStep = Callable[[int, int], None]
-
-
-def colours(frames: Tensor) -> int:
-    """How many leading channels hold colour: alpha, the second or fourth, does not."""
-    return 3 if frames.shape[1] >= 3 else 1
 
 
 @torch.no_grad()
@@ -134,66 +127,3 @@ def affine(frame: Tensor, factor: Tensor, offset: Tensor, strength: float) -> Te
     x = frame[:k].float()
     changed = torch.lerp(x, (x * factor + offset).clamp(0, 1), strength)
     return torch.cat((changed.to(frame.dtype), frame[k:]))
-
-
-@torch.no_grad()
-def lock_color(
-    frames: Tensor,
-    *,
-    reference: Tensor | None = None,
-    anchor_frames: int = 1,
-    strength: float = 1.0,
-    on_step: OnStep | None = None,
-) -> Tensor:
-    """Give each frame the colour mean and covariance of `reference`: t c H W in [0, 1] -> t c H W.
-
-    `reference` is n c H' W' of any size; None takes the first `anchor_frames` frames. The map is the linear
-    optimal transport between the two colour distributions (Pitie and Kokaram 2007), mixed in by `strength`.
-    """
-    check(frames)
-    if not 0 <= strength <= 1:
-        raise ValueError(f"strength is {strength}; use a value from 0 (nothing) to 1 (exactly the reference)")
-    if anchor_frames < 1:
-        raise ValueError(f"anchor_frames is {anchor_frames}; use 1 or more")
-    if reference is None:
-        reference = frames[:anchor_frames]
-    check(reference)
-    k = colours(frames)
-    if colours(reference) != k:
-        raise ValueError(
-            f"the reference has {reference.shape[1]} channels, the clip {frames.shape[1]}; match them"
-        )
-    mean_to, covariance_to = statistics(reference, k)
-    out = torch.empty_like(frames)
-    for i, frame in enumerate(frames):
-        mean, covariance = statistics(frame[None], k)
-        m = transport(covariance, covariance_to).to(frame.device, torch.float32)
-        x = frame[:k].float()
-        centred = x - mean.to(x).view(-1, 1, 1)
-        mapped = torch.einsum("ij,jhw->ihw", m, centred) + mean_to.to(x).view(-1, 1, 1)
-        out[i, :k] = torch.lerp(x, mapped.clamp(0, 1), strength)
-        out[i, k:] = frame[k:]
-        if on_step:
-            on_step(i, len(frames))
-    return out
-
-
-def statistics(frames: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Mean k and covariance k k of the first k channels over all pixels: n c H W; on the CPU, in float64"""
-    n = len(frames)
-    parts = [frame[:k].float().flatten(1) for frame in frames]
-    mean = sum(p.mean(1) for p in parts) / n
-    products = sum((p - mean[:, None]) @ (p - mean[:, None]).T / p.shape[1] for p in parts) / n
-    return mean.cpu().double(), products.cpu().double()
-
-
-def root(m: Tensor, power: float) -> Tensor:
-    """Power of a symmetric matrix, its eigenvalues kept above the noise of a flat frame: k k -> k k"""
-    values, vectors = torch.linalg.eigh(m)
-    return vectors @ torch.diag(values.clamp(min=1e-6) ** power) @ vectors.T
-
-
-def transport(source: Tensor, target: Tensor) -> Tensor:
-    """The symmetric matrix that turns one covariance into the other: k k, k k -> k k"""
-    half, inverse = root(source, 0.5), root(source, -0.5)
-    return inverse @ root(half @ target @ half, 0.5) @ inverse
