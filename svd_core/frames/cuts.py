@@ -1,14 +1,19 @@
-"""Scene cuts: two frames that no shift makes alike, seen at the size of a thumbnail."""
+"""Scene cuts: two frames whose changed parts no shift makes alike, seen at the size of a thumbnail."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 THRESHOLD = 0.5  # likeness under which two frames are taken for two scenes
-WIDTH = 32  # pixels of a thumbnail's longer side
-OVERLAP = 0.45  # part of the picture that must be common to both frames of a pan
-STILL = 1.5 / 255  # a pair whose largest difference is below this is not worth following
+THUMBNAIL_SIDE = 32  # pixels, the longer one
+SHIFT_OVERLAP = 0.45  # share of the picture that must be common to both frames of a pan
+UNCHANGED = 1.5 / 255  # largest difference of a pixel that stands still
+LEAST_CHANGED = 0.15  # share of the picture that must change for its change alone to be judged
+CONTRAST_FLOOR = 0.01  # deviation of values below which a picture is flat
+RELIT_DISCOUNT = 0.2  # likeness taken off where the light had to be matched first
+FADE_STEP_RATIO = 0.25  # least size of a fade's step beside the one after or before it
 
 
 def is_cut(a: Tensor, b: Tensor, *, threshold: float = THRESHOLD) -> bool:
@@ -18,32 +23,94 @@ def is_cut(a: Tensor, b: Tensor, *, threshold: float = THRESHOLD) -> bool:
 
 def is_still(a: Tensor, b: Tensor) -> bool:
     """1 c H W, 1 c H W"""
-    return bool((a - b).abs().max() <= STILL)
+    return bool((a - b).abs().max() <= UNCHANGED)
+
+
+def is_end_of_fade(a: Tensor, b: Tensor, beyond: Tensor) -> bool:
+    """Does the light that goes from `beyond` to a go on to a flat b, each 1 c H W?  A cut to black comes at once."""
+    a, b, beyond = (thumbnail(x[:, :3].float()) for x in (a, b, beyond))
+    where = changed(a, b)
+    (mean_a, spread_a), (mean_b, spread_b), (mean, spread) = (moments(x, where) for x in (a, b, beyond))
+    if float(spread_b.max()) > CONTRAST_FLOOR:
+        return False
+    step = torch.cat((mean_b - mean_a, spread_b - spread_a))
+    before = torch.cat((mean_a - mean, spread_a - spread))
+    goes_on = float((step * before).sum()) >= FADE_STEP_RATIO * float(step.square().sum())
+    return goes_on and concordance(beyond, relit(a, beyond, where), where) >= THRESHOLD
 
 
 def thumbnail(x: Tensor) -> Tensor:
-    """1 c H W -> 1 c h w with h, w <= WIDTH"""
+    """1 c H W -> 1 c h w with h, w <= THUMBNAIL_SIDE"""
     H, W = x.shape[-2:]
-    scale = min(1.0, WIDTH / max(H, W))
+    scale = min(1.0, THUMBNAIL_SIDE / max(H, W))
     return F.adaptive_avg_pool2d(x, (max(1, round(H * scale)), max(1, round(W * scale))))
 
 
 def likeness(a: Tensor, b: Tensor) -> float:
-    """Best concordance (Lin 1989: correlation that also pays for mean and gain) over all shifts: at most 1.
+    """How far two frames show one scene, at most 1: 1 c H W, 1 c H W
 
-    1 c H W, 1 c H W. Only shifts that keep `OVERLAP` of the picture in both count; flat equal frames are alike.
+    The best concordance over all shifts; a fade counts as alike too, at a discount.
     """
-    a, b = thumbnail(a[:, :3].float()), thumbnail(b[:, :3].float())
+    a, b = (thumbnail(x[:, :3].float()) for x in (a, b))
+    where = changed(a, b)
+    as_it_is = concordance(a, b, where)
+    return max(as_it_is, concordance(a, relit(b, a, where), where) - RELIT_DISCOUNT)
+
+
+def likeness_in_any_light(a: Tensor, b: Tensor) -> float:
+    """As `likeness`, whatever the brightness and contrast of either: 1 c H W, 1 c H W"""
+    a, b = (thumbnail(x[:, :3].float()) for x in (a, b))
+    where = changed(a, b)
+    return concordance(a, relit(b, a, where), where)
+
+
+def changed(a: Tensor, b: Tensor) -> Tensor:
+    """1 where thumbnails differ: 1 c h w, 1 c h w -> 1 1 h w; bars, logos and frames around the picture do not
+
+    Where next to nothing changes the whole picture is judged, or a small thing that comes would be a cut.
+    """
+    where = ((a - b).abs().amax(1, keepdim=True) > UNCHANGED).to(a)
+    return where if float(where.mean()) >= LEAST_CHANGED else torch.ones_like(where)
+
+
+def moments(x: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each channel where `where` is 1: 1 c h w, 1 1 h w -> c, c"""
+    n = where.sum()
+    mean = (x * where).sum((0, 2, 3)) / n
+    return mean, (((x - mean.view(-1, 1, 1)) ** 2 * where).sum((0, 2, 3)) / n).sqrt()
+
+
+def relit(x: Tensor, like: Tensor, where: Tensor) -> Tensor:
+    """x with the mean and contrast of another frame, channel by channel: 1 c h w, 1 c h w, 1 1 h w -> 1 c h w"""
+    (mean, spread), (mean_to, spread_to) = (moments(v, where) for v in (x, like))
+    gain = (spread_to + CONTRAST_FLOOR) / (spread + CONTRAST_FLOOR)
+    return (x - mean.view(-1, 1, 1)) * gain.view(-1, 1, 1) + mean_to.view(-1, 1, 1)
+
+
+def concordance(a: Tensor, b: Tensor, where: Tensor) -> float:
+    """Best over all shifts (Lin 1989: correlation that also pays for mean and gain): at most 1.
+
+    Thumbnails 1 c h w, 1 c h w, of which the pixels in 1 1 h w count. Only shifts that keep `SHIFT_OVERLAP` of them in
+    both are tried; flat equal frames are alike. Sums over all shifts at once, by Fourier transforms.
+    """
     c, h, w = a.shape[1:]
-    padding = (int(h * (1 - OVERLAP)), int(w * (1 - OVERLAP)))
-    ones = a.new_ones(1, 1, h, w)
-    n = F.conv2d(ones, ones, padding=padding)
-    sum_a = F.conv2d(a, ones.expand(c, 1, h, w), padding=padding, groups=c)
-    sum_b = F.conv2d(ones, b.view(c, 1, h, w), padding=padding)
-    covariance = F.conv2d(a, b, padding=padding) - (sum_a * sum_b).sum(1) / n
-    variance_a = F.conv2d((a * a).sum(1, keepdim=True), ones, padding=padding) - (sum_a**2).sum(1) / n
-    variance_b = F.conv2d(ones, (b * b).sum(1, keepdim=True), padding=padding) - (sum_b**2).sum(1) / n
-    noise = c * n * STILL**2
-    mean = ((sum_a - sum_b) ** 2).sum(1) / n
+    size = (2 * h, 2 * w)
+    of_a, of_b = (
+        torch.fft.rfft2(torch.cat((x, x.square().sum(1, keepdim=True), where), 1)[0] * where[0], s=size)
+        for x in (a, b)
+    )
+    of_b = of_b.conj()
+
+    def sums(products: Tensor) -> Tensor:
+        return torch.fft.irfft2(products, s=size)
+
+    n = sums(of_a[-1] * of_b[-1]).round()
+    k = n.clamp(min=1)
+    sum_a, sum_b = sums(of_a[:c] * of_b[-1]), sums(of_a[-1] * of_b[:c])
+    covariance = sums((of_a[:c] * of_b[:c]).sum(0)) - (sum_a * sum_b).sum(0) / k
+    variance_a = (sums(of_a[c] * of_b[-1]) - (sum_a**2).sum(0) / k).clamp(min=0)
+    variance_b = (sums(of_a[-1] * of_b[c]) - (sum_b**2).sum(0) / k).clamp(min=0)
+    noise = c * n * UNCHANGED**2
+    mean = ((sum_a - sum_b) ** 2).sum(0) / k
     score = (2 * covariance + noise) / (variance_a + variance_b + mean + noise)
-    return float(score[n >= OVERLAP * h * w].max())
+    return float(score[n >= SHIFT_OVERLAP * float(where.sum())].max())

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .between import Around, Between, by_flow, crossfade
-from .cuts import THRESHOLD, is_cut, is_still
+from .cuts import THRESHOLD, is_cut, is_end_of_fade, is_still
 from .grid import Rate, count, intervals, rate
 from .layout import OnStep, check
 
@@ -59,18 +59,28 @@ class Clip:
         self, frames: Tensor, *, device: torch.device | str | None, cut_threshold: float | None, dense: bool
     ):
         self.frames, self.device, self.cut_threshold, self.dense = frames, device, cut_threshold, dense
-        self.frame = lru_cache(maxsize=4)(self.read)  # those of a pair and one on each side
+        self.frame = lru_cache(maxsize=5)(self.read)  # those of a pair, one before it and two after
         self.joined = lru_cache(maxsize=3)(self.compare)
 
     def read(self, i: int) -> Tensor:
         return self.frames[i : i + 1].to(device=self.device, dtype=torch.float32)
 
     def compare(self, i: int) -> bool:
-        """Do frame i and the next exist and show one scene?"""
+        """Do frame i and the next exist and show one scene, or the end of a fade?"""
         if not 0 <= i < len(self.frames) - 1:
             return False
         threshold = self.cut_threshold
-        return threshold is None or not is_cut(self.frame(i), self.frame(i + 1), threshold=threshold)
+        return (
+            threshold is None
+            or not is_cut(self.frame(i), self.frame(i + 1), threshold=threshold)
+            or self.fades(i)
+        )
+
+    def fades(self, i: int) -> bool:
+        """Does the light go on from before frame i, or from after the next, to one of the two that is flat?"""
+        a, b = self.frame(i), self.frame(i + 1)
+        out = i > 0 and is_end_of_fade(a, b, self.frame(i - 1))
+        return out or (i + 2 < len(self.frames) and is_end_of_fade(b, a, self.frame(i + 2)))
 
     def around(self, i: int) -> Around:
         """The frames before and after the pair i, i + 1; where frames are left out they are not worth reading"""
