@@ -25,7 +25,7 @@ class PureSVDDeflicker(io.ComfyNode):
                     min=2.0,
                     max=1000.0,
                     step=1.0,
-                    tooltip="Flicker up to this period, in frames, is removed; slower fades stay.",
+                    tooltip="Flicker up to this period, in frames, is removed; slower swings, fades and steps stay.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -79,7 +79,8 @@ class PureSVDColorLock(io.ComfyNode):
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="A picture of any size whose colours are the goal, for example the input still.",
+                    tooltip="A picture of any size whose colours are the goal, for example the input still; several "
+                    "pictures: one for each clip of a batch.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The same frames with pinned colours.")],

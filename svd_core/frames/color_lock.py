@@ -19,8 +19,10 @@ def lock_color(
 ) -> Tensor:
     """Give each frame the colour mean and covariance of `reference`: t c H W in [0, 1] -> t c H W.
 
-    `reference` is n c H' W' of any size; None takes the first `anchor_frames` frames. The map is the linear
-    optimal transport between the two colour distributions (Pitie and Kokaram 2007), mixed in by `strength`.
+    `reference` is n c H' W' of any size; None takes the first `anchor_frames` frames. If several pictures divide
+    more frames evenly, the frames are as many clips, one after the other, and each clip gets its own picture; else the
+    pictures are taken together. The map is the linear optimal transport between the two colour distributions (Pitie and
+    Kokaram 2007), mixed in by `strength`.
     """
     check(frames)
     if not 0 <= strength <= 1:
@@ -28,16 +30,20 @@ def lock_color(
     if anchor_frames < 1:
         raise ValueError(f"anchor_frames is {anchor_frames}; use 1 or more")
     if reference is None:
-        reference = frames[:anchor_frames]
-    check(reference)
+        pictures = [frames[:anchor_frames]]
+    else:
+        check(reference)
+        one_each = len(reference) < len(frames) and len(frames) % len(reference) == 0
+        pictures = list(reference.split(1)) if one_each else [reference]
     k = colours(frames)
-    if colours(reference) != k:
+    if colours(pictures[0]) != k:
         raise ValueError(
-            f"the reference has {reference.shape[1]} channels, the clip {frames.shape[1]}; match them"
+            f"the reference has {pictures[0].shape[1]} channels, the clip {frames.shape[1]}; match them"
         )
-    mean_to, covariance_to = statistics(reference, k)
+    goals = [statistics(picture, k) for picture in pictures]
     out = torch.empty_like(frames)
     for i, frame in enumerate(frames):
+        mean_to, covariance_to = goals[i * len(goals) // len(frames)]
         mean, covariance = statistics(frame[None], k)
         m = transport(covariance, covariance_to).to(frame.device, torch.float32)
         x = frame[:k].float()

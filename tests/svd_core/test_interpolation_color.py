@@ -82,6 +82,18 @@ def test_reference_of_another_size_and_its_own_colours(clip):
     assert torch.allclose(lock_color(clip, reference=clip[:1])[0], clip[0], atol=1e-3)  # already there
 
 
+def test_every_clip_of_a_batch_gets_its_own_reference(clip):
+    batch = torch.cat((clip, clip * 0.8))
+    photos = torch.stack((clip[0] * 0.7 + 0.1, clip[0].flip(0)))
+    out = lock_color(batch, reference=photos)
+    for half, photo in zip(out.chunk(2), photos.split(1)):
+        assert torch.allclose(half.mean((2, 3)), photo.mean((2, 3)).expand(T, -1), atol=2e-3)
+    together = lock_color(clip[:3], reference=photos)  # no whole number of frames for each
+    assert torch.allclose(together.mean((0, 2, 3)), photos.mean((0, 2, 3)), atol=2e-2)
+    anchored = lock_color(clip, anchor_frames=2)  # of one clip
+    assert torch.allclose(anchored[-1].mean((1, 2)), clip[:2].mean((0, 2, 3)), atol=2e-3)
+
+
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (3, 3, 1, 1), (3, 1, 9, 9), (3, 2, 9, 9), (3, 4, 9, 9)])
 def test_odd_shapes_are_defined_and_alpha_stays(shape):
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
