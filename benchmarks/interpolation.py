@@ -22,7 +22,7 @@ from svd_core.frames import by_flow, interpolate
 from svd_core.frames.flow import QUALITIES
 
 OURS = "ours, balanced"  # the default
-LONG = 25  # frames of the clips that flicker
+FLICKER_FRAMES = 25  # length of the clips that flicker
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
@@ -109,7 +109,7 @@ def main() -> None:
             quality("held out: photographs in motion", list(photographs()))
             quality("held out: generated clips", list(generated(HELD_OUT)))
         cuts(made)
-        flicker(list(synthetic(LONG)))
+        flicker(list(synthetic(FLICKER_FRAMES)))
 
 
 if __name__ == "__main__":

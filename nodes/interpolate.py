@@ -9,7 +9,7 @@ from . import convert
 from .host import between as host_between
 from .host.progress import on_step
 
-MOST = 1000  # frames made from one; more is a typo, and would run for days
+FRAMES_FROM_ONE = 1000  # at most; more is a typo, and would run for days
 
 
 def rates():
@@ -131,9 +131,9 @@ def check_length(images, source_fps, target_fps, slow_motion) -> None:
         rate("source_fps", source_fps),
         rate("target_fps", target_fps) * rate("slow_motion", slow_motion),
     )
-    if target > MOST * source:
+    if target > FRAMES_FROM_ONE * source:
         raise ValueError(
-            f"the result would have {float(target / source):,.0f} frames for each one, at most {MOST:,} are made; "
+            f"the result would have {float(target / source):,.0f} frames for each one, at most {FRAMES_FROM_ONE:,} are made; "
             "use a higher source_fps, or a lower target_fps or slow_motion"
         )
     frames = count(len(images), source_fps=source, target_fps=target)
