@@ -39,6 +39,13 @@ def is_end_of_fade(a: Tensor, b: Tensor, beyond: Tensor) -> bool:
     return goes_on and concordance(beyond, relit(a, beyond, where), where) >= THRESHOLD
 
 
+def is_flat(a: Tensor, b: Tensor) -> bool:
+    """Is there nothing to follow in what changes, because one of the two has nothing in it?  1 c H W, 1 c H W"""
+    a, b = (thumbnail(x[:, :3].float()) for x in (a, b))
+    where = changed(a, b)
+    return any(float(moments(x, where)[1].max()) <= CONTRAST_FLOOR for x in (a, b))
+
+
 def thumbnail(x: Tensor) -> Tensor:
     """1 c H W -> 1 c h w with h, w <= THUMBNAIL_SIDE"""
     H, W = x.shape[-2:]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .between import Around, Between, by_flow, crossfade
-from .cuts import THRESHOLD, is_cut, is_end_of_fade, is_still
+from .cuts import THRESHOLD, is_cut, is_end_of_fade, is_flat, is_still
 from .grid import Rate, count, intervals, rate
 from .layout import OnStep, check
 
@@ -94,7 +94,7 @@ def pair(clip: Clip, i: int, times: list[float], between: Between) -> Iterable[T
     if not clip.joined(i):
         return [clip.frames[i if x < 0.5 else i + 1][None] for x in times]
     a, b = clip.frame(i), clip.frame(i + 1)
-    if is_still(a, b):
+    if is_still(a, b) or is_flat(a, b):
         between = crossfade
     low, high = torch.minimum(a.amin(), b.amin()), torch.maximum(a.amax(), b.amax())
     return (x.clamp(low, high).to(clip.frames) for x in between(a, b, times, clip.around(i)))
