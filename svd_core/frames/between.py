@@ -10,19 +10,23 @@ from torch import Tensor
 
 from .filters import gaussian, smooth
 from .flow import EPSILON_DATA, QUALITIES, bidirectional, windowed
+from .keep import keep_light, keep_still, stillness, unmatched
 from .warp import fill, splat, warp
 
 PHOTOMETRIC = 30.0  # how fast a colour difference takes trust from a flow vector
-FLOOR = 1e-4  # trust left to a vector that nothing confirms
-WINDOW = gaussian(4.0)  # over which the mix is judged
-DOUBT = 0.5  # how much a disagreement of the moved frames counts against one of the unmoved
-NOISE = EPSILON_DATA**2  # squared difference below which two mixes count as equal
-ENOUGH, NOTHING = 0.5, 0.7  # share of the difference that a motion leaves over: it counts in full, not at all
-TINY = 1e-12  # keeps equal frames from dividing by nothing
-NEARBY = gaussian(3.0)  # over which two accelerations must agree
-SLIGHT = 0.1  # squared pixels below which they hardly count
-ALONE = 0.3  # share of an acceleration that only one end shows
-EVEN = gaussian(2.0)  # smooths accelerations
+LEAST_TRUST = 1e-4  # left to a vector that nothing confirms
+MIX_WINDOW = gaussian(4.0)  # pixels over which the mix is judged
+MOVED_SHARE = 0.5  # how much a disagreement of the moved frames counts against one of the unmoved
+NOISE_VARIANCE = EPSILON_DATA**2  # squared difference of values below which two mixes count as equal
+EXPLAINED, UNEXPLAINED = (
+    0.5,
+    0.7,
+)  # share of the difference that a motion leaves over: counts in full, not at all
+EPSILON = 1e-12  # keeps equal frames from dividing by zero
+AGREEMENT_WINDOW = gaussian(3.0)  # pixels over which two accelerations must agree
+SLIGHT_BEND = 0.1  # squared pixels below which accelerations hardly count
+ONE_SIDED_SHARE = 0.3  # of an acceleration that only one end shows
+BEND_BLUR = gaussian(2.0)  # pixels over which accelerations are smoothed
 
 Around = tuple[Tensor | None, Tensor | None]
 Between = Callable[[Tensor, Tensor, Sequence[float], Around], Iterable[Tensor]]
@@ -60,7 +64,9 @@ def moved(
     """
     frames = torch.cat((a, b))
     v, other = flow(a, b), calm(a, b)
-    weight, other_weight = trust(frames, v), trust(frames, other)
+    differences = [(warp(frames.flip(0), u) - frames).abs() for u in (v, other)]
+    weight, other_weight = (trust(*pair) for pair in zip(differences, (v, other)))
+    still, lost = stillness(a, b), unmatched(differences[0])
     before, after = around
     bends = (
         None if before is None else v[:1] + flow(before, a)[1:],
@@ -68,14 +74,17 @@ def moved(
     )
     for t in times:
         motions = (along(v, weight, t), v[:1], -v[1:], along(other, other_weight, t))
-        yield mix(a, b, motions, curve(v, weight, bends, t), t)
+        made, fade = mix(a, b, motions, curve(v, weight, bends, t), t), torch.lerp(a, b, t)
+        yield keep_light(keep_still(made, fade, still), fade, lost)
 
 
-def trust(frames: Tensor, flow: Tensor) -> Tensor:
-    """Which vectors the other frame and the other flow confirm: 2 c H W, 2 2 H W -> 2 1 H W in (0, 1]"""
-    colour = (warp(frames.flip(0), flow) - frames).abs().mean(1, keepdim=True)
+def trust(difference: Tensor, flow: Tensor) -> Tensor:
+    """Which vectors the other frame and the other flow confirm: 2 c H W, 2 2 H W -> 2 1 H W in (0, 1]
+
+    `difference` is that of each frame from the other along the flow.
+    """
     way_back = (flow + warp(flow.flip(0), flow)).square().sum(1, keepdim=True)
-    return torch.exp(-PHOTOMETRIC * colour) / (1 + way_back) + FLOOR
+    return torch.exp(-PHOTOMETRIC * difference.mean(1, keepdim=True)) / (1 + way_back) + LEAST_TRUST
 
 
 def along(flow: Tensor, weight: Tensor, t: float) -> Tensor:
@@ -97,15 +106,15 @@ def curve(flow: Tensor, weight: Tensor, bends: Sequence[Tensor | None], t: float
     ]
     if not seen:
         return torch.zeros_like(flow[:1])
-    bend = agreed(*seen) if len(seen) == 2 else ALONE * seen[0]
-    return smooth(bend, EVEN) * (t * (1 - t) / 2)
+    bend = agreed(*seen) if len(seen) == 2 else ONE_SIDED_SHARE * seen[0]
+    return smooth(bend, BEND_BLUR) * (t * (1 - t) / 2)
 
 
 def agreed(p: Tensor, q: Tensor) -> Tensor:
     """The mean where both are alike, nothing where they are opposed: 1 2 H W, 1 2 H W -> 1 2 H W"""
-    common = smooth((p * q).sum(1, keepdim=True), NEARBY)
-    size = smooth((p * p + q * q).sum(1, keepdim=True), NEARBY)
-    return (p + q) * (common / (size + SLIGHT)).clamp(min=0)
+    common = smooth((p * q).sum(1, keepdim=True), AGREEMENT_WINDOW)
+    size = smooth((p * p + q * q).sum(1, keepdim=True), AGREEMENT_WINDOW)
+    return (p + q) * (common / (size + SLIGHT_BEND)).clamp(min=0)
 
 
 def mix(a: Tensor, b: Tensor, motions: Sequence[Tensor], bend: Tensor, t: float) -> Tensor:
@@ -114,17 +123,17 @@ def mix(a: Tensor, b: Tensor, motions: Sequence[Tensor], bend: Tensor, t: float)
     A motion that explains little of their difference has followed noise, and counts for nothing.
     """
     still = disagreement(a, b)
-    total = 1 / (still + NOISE)
+    total = 1 / (still + NOISE_VARIANCE)
     made = total * torch.lerp(a, b, t)
     for v in motions:
         from_a, from_b = warp(a, bend - t * v, "bicubic"), warp(b, bend + (1 - t) * v, "bicubic")
         left = disagreement(from_a, from_b)
-        gate = (NOTHING - left.mean() / (still.mean() + TINY)) / (NOTHING - ENOUGH)
-        weight = gate.clamp(0, 1) / (DOUBT * (left + NOISE))
+        gate = (UNEXPLAINED - left.mean() / (still.mean() + EPSILON)) / (UNEXPLAINED - EXPLAINED)
+        weight = gate.clamp(0, 1) / (MOVED_SHARE * (left + NOISE_VARIANCE))
         total, made = total + weight, made + weight * torch.lerp(from_a, from_b, t)
     return made / total
 
 
 def disagreement(p: Tensor, q: Tensor) -> Tensor:
     """Squared difference over a window: 1 c H W, 1 c H W -> 1 1 H W"""
-    return smooth((p - q).square().mean(1, keepdim=True), WINDOW)
+    return smooth((p - q).square().mean(1, keepdim=True), MIX_WINDOW)
