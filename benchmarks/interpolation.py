@@ -14,9 +14,9 @@ import cv2
 import torch
 from torch import Tensor
 
-from benchmarks.interpolation_clips import HELD_OUT, TUNED, generated, photographs, synthetic
+from benchmarks.interpolation_clips import HELD_OUT, TUNED, generated, hard, photographs, synthetic
 from benchmarks.interpolation_cost import memory, speed
-from benchmarks.interpolation_light import Clips, cuts, flicker
+from benchmarks.interpolation_light import Clips, cuts, flicker, light
 from benchmarks.interpolation_rivals import CLASSICAL, rivals
 from svd_core.frames import by_flow, interpolate
 from svd_core.frames.flow import QUALITIES
@@ -79,6 +79,7 @@ def summary(scores: dict[str, list[tuple[float, float]]]) -> None:
     mean = {name: [statistics.fmean(column) for column in zip(*rows)] for name, rows in scores.items()}
     for which, (name, digits) in enumerate((("mean", 2), ("mean SSIM", 4))):
         print(f"{name:28}" + "".join(f"{m[which]:13.{digits}f}" for m in mean.values()))
+    print(f"{'worst clip':28}" + "".join(f"{min(row[0] for row in rows):13.2f}" for rows in scores.values()))
     best = max(CLASSICAL, key=lambda name: mean[name][0])
     print(f"our default, gain over {best}, the best classical rival: {mean[OURS][0] - mean[best][0]:+.2f} dB")
     for name in ("cross-fade", *CLASSICAL):
@@ -102,6 +103,8 @@ def main() -> None:
     if not given.speed:
         made = list(synthetic())
         quality("synthetic clips", made)
+        quality("hard clips", list(hard()))
+        light(dict(hard())["fast bright body"])
         if not given.quick:
             found = list(generated(TUNED))
             made += found

@@ -101,6 +101,38 @@ def synthetic(frames: int = T) -> Iterator[tuple[str, Tensor]]:
         yield name, torch.cat([frame(t) for t in range(frames)])
 
 
+def letterboxed(x: Tensor) -> Tensor:
+    """Black bars over a ninth of the picture's height at top and bottom: t 3 H W"""
+    y = x.clone()
+    y[..., : H // 9, :] = y[..., -(H // 9) :, :] = 0
+    return y
+
+
+def overlaid(x: Tensor) -> Tensor:
+    """Still white strokes like those of a subtitle, and a still panel: t 3 H W"""
+    y = x.clone()
+    y[..., 24:64, W - 120 : W - 24] = texture(9)[..., :40, :96]
+    for left in range(W // 5, 4 * W // 5, 9):
+        y[..., 244:260, left : left + 3] = y[..., 251:254, left : left + 7] = 1
+    return y
+
+
+def bright_body(back: Tensor, t: float) -> Tensor:
+    """A small white disc that moves 15 pixels in half an interval: 1 3 H W"""
+    return over(back, torch.ones(1, 3, 1, 1), disc(t, radius=10, speed=15))
+
+
+def hard(frames: int = T) -> Iterator[tuple[str, Tensor]]:
+    """Name and frames 3 H W: what ordinary films hold, and a mean over many clips hides"""
+    far, black = texture(1), torch.zeros(1, 3, H, W)
+    pan = torch.cat([view(far, dx=6.0 * t) for t in range(frames)])
+    yield "letterbox", letterboxed(pan)
+    yield "overlay", overlaid(pan)
+    yield "fast bright body", torch.cat([bright_body(black, t) for t in range(frames)])
+    yield "fast body on texture", torch.cat([bright_body(view(far) / 2, t) for t in range(frames)])
+    yield "fade", pan * torch.linspace(1, 0, frames).view(-1, 1, 1, 1)
+
+
 def photographs() -> Iterator[tuple[str, Tensor]]:
     """Name and T 3 H W: a photograph under a camera that swings and nears, another passing in front; light unsteady
 

@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from benchmarks.interpolation_clips import TUNED, H, W, texture, view
-from svd_core.frames import deflicker
+from benchmarks.interpolation_clips import TUNED, H, W, letterboxed, overlaid, texture, view
+from svd_core.frames import by_flow, deflicker, interpolate
 from svd_core.frames.cuts import THRESHOLD, likeness
+from svd_core.frames.flow import QUALITIES
 
 Clips = list[tuple[str, Tensor]]
 NUMBER = 50
@@ -34,11 +35,22 @@ def cuts(clips: Clips) -> None:
     print("\npairs taken for a cut, of all")
     for name, found in (
         ("cuts", joined),
+        ("cuts, letterboxed", [(letterboxed(a), letterboxed(b)) for a, b in joined]),
+        ("cuts under an overlay", [(overlaid(a), overlaid(b)) for a, b in joined]),
         ("pans of 10 to 40 % of the width", pans),
         ("neighbours in the clips", steps),
         ("flashes", flashes),
     ):
         print(f"  {name:34} {sum(is_cut(a, b) for a, b in found):4} of {len(found)}")
+
+
+def light(x: Tensor) -> None:
+    """How much of a body's light is left in the darkest frame made between every other one: t 3 H W, black around it"""
+    print("\nlight of a fast bright body that made frames keep, at least")
+    whole = float(x.sum((1, 2, 3)).mean())
+    for name in QUALITIES:
+        made = interpolate(x[::2], source_fps=1, target_fps=2, between=by_flow(name))[1::2]
+        print(f"  {name:34} {100 * float(made.sum((1, 2, 3)).min()) / whole:6.1f} %")
 
 
 def departure(x: Tensor, clean: Tensor) -> float:
