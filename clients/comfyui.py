@@ -60,7 +60,14 @@ class Client:
                     "Content-Length": str(length),
                 }
                 answer = self._json("/upload/image", _around(data, *ends), headers, key="name")
-        except Unreachable:
+        except (Refused, Unreachable) as error:
+            broken = isinstance(
+                getattr(error.__cause__, "reason", None), (BrokenPipeError, ConnectionResetError)
+            )
+            if (
+                broken or getattr(error, "code", None) == 413
+            ):  # the second where the server still reads to the end
+                raise Refused(TOO_LARGE.format(file=file, size=os.path.getsize(file) / 2**20)) from error
             raise
         except OSError as error:
             raise ValueError(f"{file} cannot be read ({error.strerror}); give a photo or video") from error
@@ -142,7 +149,7 @@ class Client:
         A name that is taken is left alone unless `overwrite`; the next free one is used.
         """
         query = urllib.parse.urlencode({key: item.get(key, "") for key in ("filename", "subfolder", "type")})
-        target = folder / local.safe_name(name or item["filename"])
+        target = folder / (name or local.safe_name(item["filename"]))
         try:
             with self._open(f"/view?{query}", None, None) as answer:
                 with local.writing(target, overwrite=overwrite) as (file, made):
@@ -186,7 +193,10 @@ class Client:
         try:
             return NO_PROXY.open(request, timeout=self.timeout)
         except urllib.error.HTTPError as error:
-            raise Refused(words.of_refusal(error.code, error.read()), code=error.code) from error
+            sentence = words.of_refusal(error.code, error.read())
+            if error.code == 405 or (error.code == 404 and body is not None):
+                sentence = f"{self.server} is not a ComfyUI: {path} gave {sentence}"
+            raise Refused(sentence, code=error.code) from error
         except (http.client.HTTPException, OSError) as error:
             reason = getattr(error, "reason", error)
             raise Unreachable(
@@ -195,6 +205,10 @@ class Client:
 
 
 FIELDS = {"overwrite": "false", "type": "input"}
+TOO_LARGE = (
+    "the server does not take {file}, which has {size:.0f} MB; ComfyUI takes 100 MB, or what its start option "
+    "--max-upload-size says"
+)
 GONE = (
     "the job is no longer on the server: it was taken out of the queue or the history, or the server was "
     "started anew"

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from clients import graph
+from clients import graph, local
 from clients.comfyui import Client, Refused, Unreachable
 from clients.local import Target
 
@@ -132,6 +132,8 @@ def make(
     """A photo or video through a workflow: uploaded, queued, followed; the paths of the videos as they are saved."""
     if not os.path.isfile(source):  # pathlib's own raises on a path too long
         raise ValueError(f"{source} is not a file; give a photo or video")
+    if not os.path.getsize(source):
+        raise ValueError(f"{source} is empty; give a photo or video")
     graph.loaders(prompt, source.name)
     job = follow(client, graph.set_photo(prompt, client.upload(source)), timeout=timeout)
     items = graph.videos(job)
@@ -143,10 +145,13 @@ def make(
 
 def save(client: Client, item: dict[str, str], target: Target, name: str | None = None) -> Path:
     """Download one result; where this machine cannot keep it, say where the server does."""
-    wanted, refusals = target.named(item["filename"], name), []
+    wanted, refusals = target.named(local.safe_name(item["filename"]), name), []
     for folder in (target.folder, *target.spares):
         try:
-            return client.download(item, folder, name=wanted, overwrite=target.overwrite)
+            overwrite = target.overwrite and folder / wanted not in target.made
+            path = client.download(item, folder, name=wanted, overwrite=overwrite)
+            target.made.add(path)
+            return path
         except Unreachable:
             raise
         except OSError as error:

@@ -92,11 +92,13 @@ def described(job: dict[str, Any]) -> str:
 
 
 def _files(job: dict[str, Any]) -> list[tuple[str, dict[str, str], bool]]:
-    """(node id, file, whether its pictures move) of everything that a job wrote"""
+    """(node id, file, whether its pictures move) of everything that a job wrote, in the order of its workflow"""
+    outputs = job.get("outputs") or {}
+    order = [key for key in (job.get("workflow") or {}).get("prompt") or {} if key in outputs]
     return [
         (key, item, (True in node["animated"]) if isinstance(node.get("animated"), list) else False)
-        for key, node in (job.get("outputs") or {}).items()
-        if isinstance(node, dict)
+        for key in dict.fromkeys((*order, *outputs))  # the server lists them as they were finished
+        if isinstance(node := outputs[key], dict)
         for items in node.values()
         if isinstance(items, list)
         for item in items

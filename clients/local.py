@@ -7,12 +7,12 @@ import tempfile
 import unicodedata
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 VIDEO = (".mp4", ".webm", ".webp", ".mov", ".mkv", ".gif")
-STEM, SUFFIX = 120, 16  # bytes; what is left of the usual 255 is room for numbers and times
+NAME, STEM, SUFFIX = 240, 120, 16  # bytes; what is left of the usual 255 is room for numbers and times
 UNSAFE = '<>:"/\\|?*[]{};%'
 
 
@@ -24,6 +24,7 @@ class Target:
     name: str | None = None
     overwrite: bool = False
     spares: tuple[Path, ...] = ()
+    made: set[Path] = field(default_factory=set)  # what this run wrote is not overwritten by more of it
 
     def named(self, made: str, name: str | None = None) -> str:
         """The name for a file that the server calls `made`; it keeps its own suffix."""
@@ -37,6 +38,10 @@ def target(out: Path, *, overwrite: bool = False) -> Target:
     folder = out.parent if is_name else out
     if os.path.isfile(out) and not is_name:
         raise ValueError(f"{out} is a file; give a folder, or a name that ends in one of {' '.join(VIDEO)}")
+    if is_name and len(os.fsencode(out.name)) > NAME:
+        raise ValueError(
+            f"the name {out.name[:40]}... is too long for a file and a number; use {NAME} bytes at most"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -1,6 +1,6 @@
 """Photo to video over ComfyUI's HTTP interface with the standard library only.
 
-python puresvd_client.py photo.jpg [--server http://127.0.0.1:8188] [--workflow FILE] [--out FOLDER] [--timeout SECONDS]
+python puresvd_client.py photo.jpg ... [--server http://127.0.0.1:8188] [--workflow FILE] [--out FOLDER] [--timeout SECONDS]
 """
 
 import argparse
@@ -20,21 +20,40 @@ __all__ = ["NO_PROXY", "WORKFLOW", "Client", "Refused", "Unreachable", "main", "
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Turn a photo into a video on a running ComfyUI.")
-    parser.add_argument("photo", type=Path, help="a photo, or a video where the workflow loads one")
+    parser.add_argument(
+        "photos",
+        type=Path,
+        nargs="+",
+        metavar="photo",
+        help="a photo, or a video where the workflow loads one",
+    )
     parser.add_argument("--server", default="http://127.0.0.1:8188")
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, help="a workflow in API format")
     command.add_target(parser, Path("."), "default: here")
     command.add_options(parser)
-    args = parser.parse_args(arguments)
+    args = parser.parse_intermixed_args(arguments)
     try:
         target = local.target(args.out, overwrite=args.overwrite)
         prompt = graph.read(args.workflow)
-        for path in command.make(Client(args.server), prompt, args.photo, target, timeout=args.timeout):
+        client = Client(args.server)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 1
+    several = len(args.photos) > 1
+    return max([one(client, prompt, photo, target, args.timeout, several) for photo in args.photos])
+
+
+def one(
+    client: Client, prompt: graph.Graph, photo: Path, target: local.Target, timeout: float | None, named: bool
+) -> int:
+    """Say the videos of one photo as they come, or what is wrong with it; returns the command's status."""
+    try:
+        for path in command.make(client, prompt, photo, target, timeout=timeout):
             print(path, flush=True)
     except BrokenPipeError:  # nobody reads our lines any more
         raise
     except (ValueError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(f"{photo}: {error}" if named else error, file=sys.stderr)
         return 1
     return 0
 

@@ -1,6 +1,8 @@
 """The client's command against a real server: nothing lost, and a sentence where something is wrong."""
 
 import os
+import re
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -197,9 +199,14 @@ def test_stopping_takes_the_running_job_off_the_server(desk, monkeypatch, capsys
     job_id = desk.long()
     monkeypatch.setattr(desk.client, "queue", lambda prompt, job_id: job_id)
     monkeypatch.setattr("uuid.uuid4", lambda: job_id)
-    threading.Timer(1.0, os.kill, (os.getpid(), 2)).start()
-    with pytest.raises(KeyboardInterrupt):
-        command.follow(desk.client, {})
+    handlers = {number: signal.getsignal(number) for number in command.SIGNALS}
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            command.follow(desk.client, {})
+    finally:  # ours ignores every further signal
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     with pytest.raises(Refused, match="cancelled"):
         desk.client.wait(job_id, every=0.1, timeout=20)
 
@@ -210,9 +217,8 @@ def test_graph_without_a_video_says_what_it_made(desk, capsys):
         "2": {"class_type": "SaveImage", "inputs": {"images": ["1", 0], "filename_prefix": "picture"}},
     }
     assert desk.run(desk.photo(), prompt=pictures) == 1
-    assert (
-        "made no video, but picture_00001_.png (node 2); let it end in SaveVideo" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert re.search(r"made no video, but picture_\d+_.png \(node 2\); let it end in SaveVideo\n$", said)
     words = {"1": QUICK["1"], "2": {"class_type": "PreviewAny", "inputs": {"source": ["1", 0]}}}
     assert desk.run(desk.photo(), prompt=words) == 1
     assert "made no video, and no other file either" in capsys.readouterr().err
@@ -240,6 +246,37 @@ def test_every_frame_of_a_photo_becomes_a_video_of_its_own(desk, capsys):
     assert [path.name for path in made] == ["clip.mp4", "clip-2.mp4"]
     assert shows(made[0], "red")
     assert shows(made[1], "blue")
+
+
+def test_overwrite_replaces_what_was_there_and_nothing_that_it_has_just_made(desk, capsys):
+    for name in ("my [clip].mp4", "my [clip]-2.mp4"):
+        (desk.folder / name).write_bytes(b"old")
+    photos = [desk.photo("two.gif", "red", frames=["blue"]), desk.photo("one.gif", "lime", frames=["lime"])]
+    out = ("--out", str(desk.folder / "my [clip].mp4"), "--overwrite")
+    assert desk.run(photos[0], str(photos[1]), *out, prompt=split_in_two()) == 0
+    made = [Path(line) for line in capsys.readouterr().out.splitlines()]
+    assert [path.name for path in made] == [f"my [clip]{number}.mp4" for number in ("", "-3", "-4", "-5")]
+    assert [shows(path, color) for path, color in zip(made, ("red", "blue", "lime", "lime"))] == [True] * 4
+    assert (desk.folder / "my [clip]-2.mp4").read_bytes() == b"old"
+
+
+def test_one_of_several_photos_that_fails_does_not_stop_the_others(desk, capsys):
+    (desk.folder / "bad.png").write_bytes(b"no picture")
+    names = [desk.folder / "bad.png", desk.folder / "absent.png", desk.photo("good.png", "lime")]
+    assert desk.run(*map(str, names)) == 1
+    said = capsys.readouterr()
+    assert shows(Path(said.out.strip()), "lime")
+    assert "bad.png: LoadImage (node 1)" in said.err
+    assert "absent.png is not a file" in said.err
+
+
+def test_file_beyond_the_servers_limit_is_told_by_its_size(desk, capsys):
+    with open(desk.folder / "large.png", "wb") as file:
+        file.truncate(400 * 2**20)
+    assert desk.run(desk.folder / "large.png") == 1
+    said = capsys.readouterr().err
+    assert "large.png, which has 400 MB; ComfyUI takes 100 MB" in said
+    assert said.count("\n") == 1
 
 
 def split_in_two():

@@ -88,3 +88,9 @@ def test_videos_are_told_from_pictures_by_name_or_by_moving():
     job = {"outputs": {"1": {"images": files, "text": ["x.mp4"]}, "2": moving, "3": None}}
     assert [item["filename"] for item in graph.videos(job)] == ["a.mp4", "c.WEBM", "d.png"]
     assert graph.videos({}) == []
+
+
+def test_videos_come_in_the_order_of_the_workflow():
+    outputs = {key: {"images": [{"filename": f"{key}.mp4"}]} for key in "cab"}
+    job = {"outputs": outputs, "workflow": {"prompt": {"a": {}, "x": {}, "b": {}}}}
+    assert [item["filename"] for item in graph.videos(job)] == ["a.mp4", "b.mp4", "c.mp4"]

@@ -84,6 +84,12 @@ def test_result_keeps_the_suffix_of_what_is_in_it(tmp_path):
     assert local.Target(tmp_path).named("x_1.webm") == "x_1.webm"
 
 
+def test_name_without_room_for_a_number_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="too long for a file and a number; use 240 bytes"):
+        local.target(tmp_path / ("写" * 80 + ".mp4"))
+    assert local.target(tmp_path / ("n" * 236 + ".mp4"))
+
+
 def test_folder_named_like_a_video_is_a_folder(tmp_path):
     folder = tmp_path / "clips.mp4"
     folder.mkdir()

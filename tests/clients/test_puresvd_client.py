@@ -44,6 +44,8 @@ class Fake(BaseHTTPRequestHandler):
         if self.path == "/upload/image":
             self.server.uploaded = body
             self.reply(200, {"name": "photo (1).jpg", "subfolder": self.server.subfolder})
+        elif self.path != "/prompt":
+            self.reply(404, {})
         elif json.loads(body)["prompt"]:
             self.reply(200, {"prompt_id": "good", "number": 1, "node_errors": {}})
         else:
@@ -129,9 +131,11 @@ def test_file_that_breaks_off_is_not_kept(fake, tmp_path):
 
 
 def test_another_kind_of_server_is_said(fake):
-    for path in ("/page", "/page?a"):
-        with pytest.raises(Refused, match="is not a ComfyUI|HTTP 404"):
-            fake[0].get(path)
+    with pytest.raises(Refused, match="is not a ComfyUI: /page gave"):
+        fake[0].get("/page")
+    fake[0].server += "/elsewhere"
+    with pytest.raises(Refused, match="is not a ComfyUI: /prompt gave HTTP 404"):
+        fake[0].queue({"1": {}})
 
 
 def test_server_that_is_away_for_a_moment_is_waited_for(fake):
@@ -169,14 +173,14 @@ def test_address_may_be_short(typed, meant):
     "typed", ["", "http://", "file:///etc/passwd", "host:port", "host:99999", "a b", "h\n"]
 )
 def test_address_that_is_none_is_refused(typed, tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.png").write_bytes(b"a")
     line = [str(tmp_path / "a.png"), "--server", typed, "--out", str(tmp_path)]
     assert puresvd_client.main(line) == 1
     assert "is not a server's address; use one such as" in capsys.readouterr().err
 
 
 def test_nothing_at_the_address_is_one_sentence(tmp_path, capsys):
-    (tmp_path / "a.png").write_bytes(b"")
+    (tmp_path / "a.png").write_bytes(b"a")
     line = [str(tmp_path / "a.png"), "--server", "127.0.0.1:9", "--out", str(tmp_path)]
     assert puresvd_client.main(line) == 1
     said = capsys.readouterr().err
@@ -184,7 +188,7 @@ def test_nothing_at_the_address_is_one_sentence(tmp_path, capsys):
     assert said.count("\n") == 1
 
 
-@pytest.mark.parametrize("photo", ["absent.png", "folder", "a.png/b.png", "n" * 300])
+@pytest.mark.parametrize("photo", ["absent.png", "folder", "a.png", "a.png/b.png", "n" * 300])
 def test_photo_that_is_no_file_is_said(photo, tmp_path, capsys):
     (tmp_path / "a.png").write_bytes(b"")
     (tmp_path / "folder").mkdir()
