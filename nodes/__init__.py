@@ -3,6 +3,7 @@
 from comfy_api.latest import ComfyExtension
 
 from . import interpolate, postprocess
+from .between import PureSVDBetween
 from .camera import PureSVDCameraMove
 from .condition import PureSVDImageToVideo
 from .decode import PureSVDDecode
@@ -23,6 +24,7 @@ NODES = [
     PureSVDSample,
     PureSVDDecode,
     PureSVDManifest,
+    PureSVDBetween,
     PureSVDLoadLora,
     PureSVDLoraHook,
     PureSVDCameraMove,

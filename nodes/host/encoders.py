@@ -41,6 +41,17 @@ class Frame:
     fit: str  # crop, pad or stretch
 
 
+def frame(x: Tensor, width: int, height: int, fit: str) -> Frame:
+    """The frame that pictures like x n 3 H W fill; `nearest` turns it to the aspect nearest to theirs."""
+    if fit == "nearest":
+        width, height = convert.nearest_size(x.shape[-1], x.shape[-2], width, height)
+        fit = "crop"
+    convert.check_size(width, height)
+    if fit == "crop":
+        convert.check_crop(x.shape[-1], x.shape[-2], width, height)
+    return Frame(width, height, fit)
+
+
 def image_encoder(clip_vision) -> Encode:
     """A CLIP_VISION as the core's image encoder: preprocessed pixels n 3 s s -> embeddings n e."""
     if isinstance(clip_vision, PureClipVision):

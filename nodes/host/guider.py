@@ -66,7 +66,7 @@ class FrameGuider(comfy.samplers.CFGGuider):
         )
 
 
-def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> FrameGuider:
+def check_video_model(model) -> None:
     if not isinstance(
         model.model, comfy.model_base.SVD_img2vid
     ):  # SV3D is one too, and so are the host's own
@@ -74,6 +74,10 @@ def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> F
             f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load Video "
             "Checkpoint"
         )
+
+
+def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> FrameGuider:
+    check_video_model(model)
     guider = FrameGuider(model, scales)
     guider.set_conds(positive, negative)
     return guider
@@ -111,10 +115,12 @@ def noise_like(latent: dict, seed: int) -> Tensor:
     return comfy.sample.prepare_noise_inner(latent["samples"], generator(seed), latent.get("batch_index"))
 
 
-def sample(guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int) -> dict:
+def sample(
+    guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int, *, callback: Callable | None = None
+) -> dict:
     """Run the guider over the noise levels; LATENT in, LATENT out, which no longer starts lower than others."""
     z = latent["samples"]
-    callback = latent_preview.prepare_callback(guider.model_patcher, sigmas.shape[-1] - 1)
+    callback = callback or latent_preview.prepare_callback(guider.model_patcher, sigmas.shape[-1] - 1)
     out = guider.sample(
         noise_like(latent, seed),
         z,

@@ -25,3 +25,8 @@ def on_step() -> Callable[[int, int], None]:
 def generator(seed: int, domain: int = 0) -> torch.Generator:
     """A private CPU stream; domain 0 draws what the host draws for this seed, other domains share nothing with it."""
     return torch.Generator().manual_seed((seed ^ domain) & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def apart(seed: int, k: int) -> int:
+    """The seed of the k-th of several runs under one seed; the first has the seed itself."""
+    return (seed + k * 0x9E37_79B9_7F4A_7C15) & 0xFFFF_FFFF_FFFF_FFFF

@@ -16,9 +16,14 @@ def say(notes: list[str]) -> dict[str, list[str]] | None:
         return None
     for note in notes:
         logging.warning("%s", note)
+    show("\n".join(notes))
+    return {"text": notes}
+
+
+def show(text: str) -> None:
+    """The text on the node that runs, in place of an earlier one."""
     context = get_executing_context()
     if context is not None:  # a server runs this
         from server import PromptServer
 
-        PromptServer.instance.send_progress_text("\n".join(notes), context.node_id)
-    return {"text": notes}
+        PromptServer.instance.send_progress_text(text, context.node_id)

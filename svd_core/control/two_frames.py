@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..sampling.samplers import draw
-from ..signatures import Denoise, OnStep, Sampler
+from ..signatures import Denoise, OnStep
 
 Pass = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # x, sigma -> D, and the b of `step`
 
@@ -37,15 +37,18 @@ class Prior:
     above: float = math.inf
     repeats: int = 3  # times a level, each followed by a lift; ViBiD only
     strength: float = 1.0  # 0..1
+    target: Tensor | None = None  # b c h w, where the last frame goes
 
 
 NO_PRIOR = Prior()
 
 
-def prior_for(share: float, sigmas: Tensor, *, repeats: int = 3, strength: float = 1.0) -> Prior:
+def prior_for(
+    share: float, sigmas: Tensor, *, target: Tensor | None, repeats: int = 3, strength: float = 1.0
+) -> Prior:
     """The prior for the first `share` (0..1) of n steps, sigmas n + 1."""
     i = math.ceil(share * (len(sigmas) - 1))
-    return Prior(above=float(sigmas[i]), repeats=repeats, strength=strength)
+    return Prior(float(sigmas[i]), repeats, strength, target)
 
 
 # Steps
@@ -78,15 +81,15 @@ def pin(D: Tensor, sigma: Tensor, ends: Ends, *, t: int) -> Tensor:
     return clip.flatten(0, 1)
 
 
-def toward(D: Tensor, ends: Ends, strength: float, *, t: int) -> Tensor:
+def toward(D: Tensor, prior: Prior, *, t: int) -> Tensor:
     """MPD's estimate: every frame of D moved by strength times the error of the last: (b t) c h w.
 
     The published form accumulates frame differences backwards from the end; the sum telescopes to this.
     """
-    if ends.last is None:
-        raise ValueError("the motion prior needs the last picture; give ends.last")
+    if prior.target is None:
+        raise ValueError("the motion prior needs the last picture; give prior.target")
     clip = D.unflatten(0, (-1, t))
-    return (clip + strength * (ends.last.to(D) - clip[:, -1]).unsqueeze(1)).flatten(0, 1)
+    return (clip + prior.strength * (prior.target.to(D) - clip[:, -1]).unsqueeze(1)).flatten(0, 1)
 
 
 # Passes
@@ -118,15 +121,15 @@ def cfg_pp(pair: Pass, w: float) -> Pass:
 # Methods
 
 
+def blend(forward: Tensor, backward: Tensor, *, t: int) -> Tensor:
+    """TRF's weights, linear over the frames: the forward estimate at the first, the other at the last: (b t) c h w."""
+    w = torch.linspace(1, 0, t).to(forward).repeat(len(forward) // t).view(-1, 1, 1, 1)
+    return torch.lerp(backward, forward, w)
+
+
 def fuse(forward: Denoise, backward: Denoise, *, t: int) -> Denoise:
-    """TRF: the forward pass at the first frame, the backward one at the last, linear between. For any sampler."""
-    share = torch.linspace(1, 0, t)
-
-    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        w = share.to(x).repeat(len(x) // t).view(-1, 1, 1, 1)
-        return torch.lerp(flip(backward(flip(x, t), sigma), t), forward(x, sigma), w)
-
-    return denoise
+    """TRF as one denoise, for any sampler."""
+    return lambda x, sigma: blend(forward(x, sigma), flip(backward(flip(x, t), sigma), t), t=t)
 
 
 def pinned(denoise: Denoise, ends: Ends, *, t: int) -> Denoise:
@@ -150,7 +153,7 @@ def bounded(
     for i in range(n):
         D, b = forward(x, sigmas[i])
         if sigmas[i] > prior.above:
-            D = toward(D, ends, prior.strength, t=t)
+            D = toward(D, prior, t=t)
         x = step(x, pin(D, sigmas[i], ends, t=t), b, sigmas[i], sigmas[i + 1])
         if on_step is not None:
             on_step(i, n)
@@ -180,7 +183,7 @@ def vibid(
         sigma, sigma_next = sigmas[i], sigmas[i + 1]
         for _ in range(prior.repeats if sigma > prior.above else 0):
             D, b = forward(x, sigma)
-            D = pin(toward(D, ends, prior.strength, t=t), sigma, first, t=t)
+            D = pin(toward(D, prior, t=t), sigma, first, t=t)
             x = lift(step(x, D, b, sigma, sigma_next), sigma_next, sigma, generator)
         D, b = forward(x, sigma)
         x = step(x, pin(D, sigma, last, t=t), b, sigma, sigma_next)
@@ -207,14 +210,16 @@ def climbs(n: int, *, until: float, length: int, times: int) -> list[tuple[int, 
     return [(n - j, n - j - length) for j in reversed(stops) for _ in range(times)]
 
 
-def reinject(sampler: Sampler, stops: list[tuple[int, int]], *, scale: float = 1.0) -> Sampler:
+def reinject(
+    sampler: Callable[..., Tensor], stops: list[tuple[int, int]], *, scale: float = 1.0
+) -> Callable[..., Tensor]:
     """A sampler that climbs back at `stops` and goes down again: RePaint's resampling (Lugmayr et al., 2022).
 
-    `scale` multiplies the noise of a climb (TRF's noise_scale). Draws one noise a climb.
+    Of denoise or of a pass, as the sampler itself. `scale` multiplies the noise of a climb (TRF's noise_scale). Draws one noise a climb.
     """
 
     def run(
-        denoise: Denoise,
+        denoise: Denoise | Pass,
         x: Tensor,
         sigmas: Tensor,
         *,

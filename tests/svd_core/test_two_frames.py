@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from svd_core.control import two_frames as tf
+from svd_core.control.bridge import Bridge, meeting
 from svd_core.sampling import noise_levels
 from svd_core.sampling import samplers as sampling
 
@@ -47,7 +48,8 @@ NO_ENDS = tf.Ends(None, None)
 
 
 def forward_only(w, ends=NO_ENDS, share=0.0):
-    return tf.bounded(tf.plain(w.a), w.x, SIGMAS, ends=ends, t=T, prior=tf.prior_for(share, SIGMAS))
+    prior = tf.prior_for(share, SIGMAS, target=w.ends.last)
+    return tf.bounded(tf.plain(w.a), w.x, SIGMAS, ends=ends, t=T, prior=prior)
 
 
 def trf(w):
@@ -80,7 +82,7 @@ def vibid_plain(w):
         ("two-way", vibid, 12, 12),
         ("two-way", lambda w: vibid(w, ends=NO_ENDS), 12, 12),
         ("two-way", vibid_plain, 12, 12),
-        ("two-way", lambda w: vibid(w, prior=tf.prior_for(0.2, SIGMAS)), 12, 12),
+        ("two-way", lambda w: vibid(w, prior=tf.prior_for(0.2, SIGMAS, target=w.ends.last)), 12, 12),
         ("one-way", forward_only, 0, 4),
         ("one-way", lambda w: forward_only(w, w.ends, share=1.0), 12, 12),
         ("one-way", trf, 0, 0),
@@ -176,9 +178,11 @@ def test_motion_prior_is_the_published_cumulative_form():
         backward.append(backward[-1] - (epsilon[f] - epsilon[f - 1]))
     cumulative = tf.flip(tf.flip(X, T) - sigma * torch.stack(backward), T)
     assert_close(
-        tf.toward(D, ENDS, 1.0, t=T), cumulative, rtol=1e-4, atol=1e-3
+        tf.toward(D, tf.Prior(target=B), t=T), cumulative, rtol=1e-4, atol=1e-3
     )  # differences of 700-fold noise
-    assert_close(tf.toward(D, ENDS, 0.5, t=T), (D + tf.toward(D, ENDS, 1.0, t=T)) / 2)
+    assert_close(
+        tf.toward(D, tf.Prior(strength=0.5, target=B), t=T), (D + tf.toward(D, tf.Prior(target=B), t=T)) / 2
+    )
 
 
 def run_vibid(x=X, ends=ENDS, t=T, prior=tf.NO_PRIOR, seed=1):
@@ -195,14 +199,14 @@ def test_calls_are_those_stated(share, calls):
         tf.bounded(tf.plain(denoise), X, SIGMAS, ends=ENDS, t=T)
     else:
         both = tf.cfg_pp(lambda x, sigma: (denoise(x, sigma), denoise(x, sigma)), 1.0)
-        prior = tf.prior_for(share, SIGMAS)
+        prior = tf.prior_for(share, SIGMAS, target=B)
         tf.vibid(both, both, X, SIGMAS, ends=ENDS, t=T, prior=prior, generator=seeded())
     assert len(seen) == calls
 
 
 def test_no_share_of_the_prior_is_vibid_bit_for_bit():
-    assert torch.equal(run_vibid(prior=tf.prior_for(0.0, SIGMAS)), run_vibid())
-    assert not torch.equal(run_vibid(prior=tf.prior_for(0.1, SIGMAS)), run_vibid())
+    assert torch.equal(run_vibid(prior=tf.prior_for(0.0, SIGMAS, target=B)), run_vibid())
+    assert not torch.equal(run_vibid(prior=tf.prior_for(0.1, SIGMAS, target=B)), run_vibid())
 
 
 @pytest.mark.parametrize("run", [run_vibid, lambda: forward_small(), lambda: trf_small()])
@@ -213,7 +217,9 @@ def test_both_ends_are_the_pictures_bit_for_bit(run):
 
 
 def forward_small(x=X, ends=ENDS):
-    return tf.bounded(tf.plain(network(1)), x, SIGMAS, ends=ends, t=T, prior=tf.prior_for(0.2, SIGMAS))
+    return tf.bounded(
+        tf.plain(network(1)), x, SIGMAS, ends=ends, t=T, prior=tf.prior_for(0.2, SIGMAS, target=B)
+    )
 
 
 def trf_small(x=X, ends=ENDS):
@@ -296,5 +302,47 @@ def test_no_climbs_are_the_sampler_itself():
 def test_methods_that_draw_say_what_they_need():
     with pytest.raises(ValueError, match="this sampler draws noise; pass generator="):
         tf.vibid(tf.plain(network(1)), tf.plain(network(2)), X, SIGMAS, ends=ENDS, t=T)
-    with pytest.raises(ValueError, match="needs the last picture; give ends.last"):
-        tf.toward(X, tf.Ends(A, None), 1.0, t=T)
+    with pytest.raises(ValueError, match="needs the last picture; give prior.target"):
+        tf.toward(X, tf.Prior(), t=T)
+
+
+# One clip by any method
+
+
+@pytest.mark.parametrize("guided", [False, True])
+@pytest.mark.parametrize(
+    ("how", "passes"),
+    [
+        (Bridge(), 65),
+        (Bridge(motion_prior=0), 50),
+        (Bridge(method="trf"), 50),
+        (Bridge(method="trf", climbs=1), 58),
+        (Bridge(method="forward"), 25),
+        (Bridge(method="forward", climbs=2, climb_length=3, climb_until=0.5), 49),
+        (Bridge(pin="none"), 65),
+        (Bridge(pin="end", method="forward"), 25),
+    ],
+)
+def test_every_method_runs_counts_its_passes_and_pins_what_it_should(how, passes, guided):
+    seen = []
+    forward, backward = (
+        tf.cfg_pp(lambda x, sigma, d=d: (d(x, sigma), d(x, sigma) / 2), 1.0) if guided else tf.plain(d)
+        for d in (network(1), network(2))
+    )
+    counted = [lambda x, sigma, run=run: seen.append(1) or run(x, sigma) for run in (forward, backward)]
+    out = how.run(*counted, X, SIGMAS, ends=ENDS, t=T, generator=seeded())
+    assert len(seen) == how.passes(25) == passes
+    assert torch.equal(out[-1], B[0]) == (how.pin != "none")
+    assert torch.equal(out[0], A[0]) == (how.pin == "both")
+
+
+def test_report_measures_ends_and_the_last_step():
+    ramp = torch.arange(5.0).view(5, 1, 1, 1).expand(5, 4, 2, 2)
+    late = torch.cat([ramp[:4], ramp[4:] + 2])
+    assert meeting(ramp, tf.Ends(ramp[:1], ramp[4:] * 2)) == {
+        "first_error": 0,
+        "last_error": 0.5,
+        "end_jump": 1,
+    }
+    assert meeting(late, tf.Ends(None, None)) == {"first_error": None, "last_error": None, "end_jump": 3}
+    assert meeting(torch.ones(3, 4, 2, 2), tf.Ends(None, None))["end_jump"] is None
