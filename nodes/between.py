@@ -4,7 +4,7 @@ import torch
 from comfy_api.latest import io
 
 from ..svd_core.control.bridge import METHODS, PINS, Bridge, joined
-from . import convert, widgets
+from . import convert, inputs, widgets
 from .host import encoders, trained, two_frames
 from .host.say import say
 
@@ -30,7 +30,7 @@ class PureSVDBetween(io.ComfyNode):
             ],
             inputs=[
                 *_sockets(),
-                *widgets.size_inputs(),
+                *inputs.size_inputs(),
                 *_method_inputs(),
                 *_prior_inputs(),
                 *_picture_inputs(),
@@ -74,23 +74,20 @@ class PureSVDBetween(io.ComfyNode):
         fit,
         end_image=None,
     ) -> io.NodeOutput:
-        convert.check_finite(motion_prior=motion_prior, motion_prior_strength=motion_prior_strength)
-        convert.check_finite(reinjection_until=reinjection_until, pin_below=pin_below)
         prior = (motion_prior, motion_prior_repeats, motion_prior_strength)
         how = Bridge(method, *prior, reinjection, reinjection_length, reinjection_until, pin, pin_below)
         preset, notes = trained.of_video(vae, clip_vision)
         steps, schedule = widgets.chosen(preset, steps=steps, schedule=schedule)
-        strength = two_frames.step_guidance(preset, how, guidance, (min_cfg, max_cfg), steps)
-        levels = widgets.noise_levels(schedule, steps)
+        scale = two_frames.step_guidance(preset, how, guidance, (min_cfg, max_cfg), steps)
+        levels, t = widgets.noise_levels(schedule, steps), length(frames or preset.frames)
         numbers = encoders.Numbers(motion_bucket_id, fps or preset.fps, augmentation_level)
         images, loop = sequence(start_image, end_image)
         frame = encoders.frame(images[0], width or preset.width, height or preset.height, fit)
         pictures = [two_frames.describe(clip_vision, vae, x, frame, numbers, seed) for x in images]
-        journey = two_frames.Journey(how, strength, length(frames or preset.frames), levels, seed)
+        journey = two_frames.Journey(how, scale, t, levels, seed)
         clips = two_frames.chain(model, pictures, journey)
-        z, report = joined(
-            clips, [picture.z for picture in pictures], loop=loop, evaluations=journey.evaluations
-        )
+        ends = [picture.z for picture in pictures]
+        z, report = joined(clips, ends, loop=loop, evaluations=journey.evaluations)
         return io.NodeOutput({"samples": z}, report, ui=say(notes))
 
 
@@ -222,8 +219,8 @@ def _picture_inputs():
             "Noise level under which the ends are let go, standard deviation in latent units; 0 holds them to the "
             "end. About 0.3 avoids ends that are sharper than the rest.",
         ),
-        *widgets.motion_inputs(),
-        widgets.fit_input(),
+        *inputs.motion_inputs(),
+        inputs.fit_input(),
         io.Image.Input(
             "end_image",
             optional=True,

@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from . import convert, widgets
+from . import convert, inputs
 from .host import encoders, trained
 from .host.say import say
 
@@ -29,8 +29,8 @@ class PureSVDImageToVideo(io.ComfyNode):
                     "vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."
                 ),
                 io.Image.Input("image", tooltip="The first frame. A batch makes one video per image."),
-                *widgets.size_inputs(),
-                *widgets.motion_inputs(),
+                *inputs.size_inputs(),
+                *inputs.motion_inputs(),
                 *_photo_inputs(),
             ],
             outputs=[
@@ -99,7 +99,7 @@ def _photo_inputs():
             advanced=True,
             tooltip="Which noise is put on the photo. The noise that the video starts from has its own seed.",
         ),
-        widgets.fit_input(),
+        inputs.fit_input(),
         io.Combo.Input(
             "compatibility",
             options=["reference", "native"],

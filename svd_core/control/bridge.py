@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass
 from functools import partial
 
@@ -31,6 +32,11 @@ class Bridge:
     climb_until: float = 0.8
     pin: str = "both"  # PINS
     pin_below: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("motion_prior", "strength", "climb_until", "pin_below"):
+            if not math.isfinite(getattr(self, name)):
+                raise ValueError(f"{name} is {getattr(self, name)}; use a finite number")
 
     def stops(self, n: int) -> list[tuple[int, int]]:
         """The climbs of n steps; none for vibid, which lifts at every level."""

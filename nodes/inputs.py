@@ -1,0 +1,76 @@
+"""Inputs that say what a video shows, shared by the nodes that take photos."""
+
+from comfy_api.latest import io
+
+FITS = ["crop", "pad", "stretch", "nearest"]
+TRAINED = "0 takes the checkpoint's own"
+
+
+def size_inputs():
+    return [
+        io.Int.Input(
+            "width",
+            default=0,
+            min=0,
+            max=4096,
+            step=8,
+            tooltip=f"Width of the video in pixels, a multiple of 8; {TRAINED} (1024 for svd and svd_xt).",
+        ),
+        io.Int.Input(
+            "height",
+            default=0,
+            min=0,
+            max=4096,
+            step=8,
+            tooltip=f"Height of the video in pixels, a multiple of 8; {TRAINED} (576 for svd and svd_xt).",
+        ),
+        io.Int.Input(
+            "frames",
+            default=0,
+            min=0,
+            max=1024,
+            tooltip=f"Length in frames; {TRAINED} (14 for svd, 25 for svd_xt). Longer clips drift from the "
+            f"photo.",
+        ),
+    ]
+
+
+def motion_inputs():
+    return [
+        io.Int.Input(
+            "motion_bucket_id",
+            default=127,
+            min=0,
+            max=1023,
+            tooltip="Amount of motion to ask for, no unit: higher is more. 127 is the default of training, "
+            "above 255 was never trained.",
+        ),
+        io.Int.Input(
+            "fps",
+            default=0,
+            min=0,
+            max=240,
+            tooltip=f"Frames per second the motion is meant for; {TRAINED} (7). Lower means larger steps between frames. "
+            "The model is told fps - 1; meant for 6 to 31. The playback speed is set in Create Video.",
+        ),
+        io.Float.Input(
+            "augmentation_level",
+            default=0.02,
+            min=0.0,
+            max=10.0,
+            step=0.01,
+            round=0.001,
+            tooltip="Noise on the encoded photo, standard deviation where white is 1 and black is -1. "
+            "Reference 0.02, trained about 0.02 to 0.14; more lets the video leave the photo further.",
+        ),
+    ]
+
+
+def fit_input():
+    return io.Combo.Input(
+        "fit",
+        options=FITS,
+        default="crop",
+        tooltip="How the photo fills the frame. crop: cut the sides; pad: black bars; stretch: distort; "
+        "nearest: crop to the nearest of landscape, portrait and square at the trained area.",
+    )
