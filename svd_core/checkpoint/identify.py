@@ -26,8 +26,8 @@ _HOST = "noise range written by ComfyUI"
 _WRAPPERS = ("diffusion_model.", "unet.", "vae.", "image_encoder.", "module.")
 _SVD = re.compile(r"\.time_stack\.|temporal_transformer_blocks\.|temporal_res_block\.")
 _CHOOSE = "choose an SVD or SV3D checkpoint"
-# What others call their tensors; the first match wins; those after None only where SVD's names are absent.
-_FOREIGN = (
+# What others call their tensors; the first match wins.
+_NEVER_SVD = (
     (r"time_mix_blocks\.", f"an SV4D model, which is another network; {_CHOOSE}"),
     (
         r"[._]lora[._]|[._]lora_|^lora_|\.hada_w1|\.lokr_w1",
@@ -38,7 +38,9 @@ _FOREIGN = (
         r"\.(scale_weight|weight_scale|comfy_quant|absmax|quant_map)$|(^|\.)scaled_fp8$",
         "quantised with separate scales; use an fp32, fp16, bf16 or plain fp8 version",
     ),
-    None,
+)
+# The same for names that a file of the SVD family may hold as well.
+_UNLESS_SVD = (
     (r"^conditioner\.embedders\.1\.model\.", f"an SDXL checkpoint; {_CHOOSE}"),
     (r"^conditioner\.embedders\.0\.model\.", f"an SDXL refiner checkpoint; {_CHOOSE}"),
     (r"^cond_stage_model\.model\.", f"a Stable Diffusion 2 checkpoint; {_CHOOSE}"),
@@ -72,14 +74,11 @@ class Contents:
 
 
 def refuse_unsupported(names: list[str], where: str) -> None:
-    """Raise a sentence for a model that is not of the SVD family."""
-    for rule in _FOREIGN:
-        if rule is None:
-            if any(_SVD.search(name) for name in names):
-                return
-            continue
-        if any(re.search(rule[0], name) for name in names):
-            raise ValueError(f"{where} is {rule[1]}")
+    """Raise ValueError with the name of a model that is not of the SVD family."""
+    known = any(_SVD.search(name) for name in names)
+    for pattern, what in _NEVER_SVD if known else _NEVER_SVD + _UNLESS_SVD:
+        if any(re.search(pattern, name) for name in names):
+            raise ValueError(f"{where} is {what}")
 
 
 def sort(tensors: Mapping[str, Tensor], where: str) -> Contents:
