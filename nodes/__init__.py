@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import interpolate, postprocess
+from . import interpolate, measure, postprocess
 from .between import PureSVDBetween
 from .camera import PureSVDCameraMove
 from .condition import PureSVDImageToVideo
@@ -31,6 +31,7 @@ NODES = [
     PureSVDFollow,
     *interpolate.NODES,
     *postprocess.NODES,
+    *measure.NODES,
 ]
 
 

@@ -73,7 +73,7 @@ def every_node(photo):
     """One graph with each of our nodes on its way to a file."""
     prompt = set_photo(graph(), photo)
     del prompt["6"], prompt["7"]
-    prompt["record"]["inputs"]["images"] = ["locked", 0]
+    prompt["record"]["inputs"]["images"] = ["measured", 0]
     frames, model, choice = ["5", 0], ["2", 0], {"schedule": "karras", "steps": 2}
     noise = {"sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0, "denoise": 1.0}
     rates = {"source_fps": 6.0, "target_fps": 12.0, "slow_motion": 1.0, "quality": "fast"}
@@ -105,6 +105,7 @@ def every_node(photo):
         ),
         "steady": ("PureSVDDeflicker", {"images": ["smooth", 0], "window": 24.0, "strength": 1.0}),
         "locked": ("PureSVDColorLock", {"images": ["steady", 0], "anchor_frames": 1, "strength": 1.0}),
+        "measured": ("PureSVDMeasure", {"images": ["locked", 0], "fps": 6.0, "loop": False}),
         "saved": ("SaveImage", {"images": ["redecoded", 0], "filename_prefix": "redecoded"}),
     }
     return prompt | {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in more.items()}

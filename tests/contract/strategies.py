@@ -163,6 +163,7 @@ TABLE = {
     "PureSVDLoraHook": {"lora_name": FILES},
     "PureSVDDeflicker": {},
     "PureSVDColorLock": {},
+    "PureSVDMeasure": {},
 }
 
 

@@ -48,7 +48,7 @@ def test_links_join_outputs_and_inputs_of_one_type(host, path):
         for name, value in entry["inputs"].items():
             if isinstance(value, list):
                 given = host.node(prompt[value[0]]["class_type"]).RETURN_TYPES[value[1]]
-                assert given == known[name][0], name
+                assert known[name][0] in (given, "*"), name
 
 
 @pytest.mark.parametrize("path", PROMPTS, ids=stem)

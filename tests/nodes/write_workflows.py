@@ -118,6 +118,23 @@ GRAPHS = {  # prompt -> graph
             replace(SAVE, title="5  Frames to file"),
         ),
     ),
+    "image_to_video_measured": Graph(
+        "Image to Video, measured",
+        "# What does the clip do?\n**Measure Video** says how fast it moves, how much of that is the camera, and what "
+        "is wrong with it.",
+        (
+            PHOTO,
+            DESCRIBE,
+            SAMPLE,
+            replace(SAVE, columns=("5 6 7",)),
+            Group(
+                "5  Numbers and chart",
+                "Speed is in **picture widths per second**: at 0.1 the picture moves by its own width in ten seconds. "
+                "Under 20 % explained it is not motion. Any frames fit into `images`, also those of Load Video.",
+                ("8 9", "10"),
+            ),
+        ),
+    ),
     "image_to_video_native_sampler": Graph(
         "Image to Video with Native Sampler",
         "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "
@@ -248,6 +265,8 @@ SHOWS = {
     "LoadImage": 250,
     "LoadVideo": 250,
     "SaveVideo": 340,
+    "PreviewAny": 400,
+    "PreviewImage": 340,
 }  # height of a picture, always there
 UNSET = {
     "LoadVideo": ("file",),
