@@ -6,6 +6,7 @@ from . import interpolate, measure, postprocess
 from .between import PureSVDBetween
 from .camera import PureSVDCameraMove
 from .condition import PureSVDImageToVideo
+from .control import PureSVDLoadControlNet
 from .decode import PureSVDDecode
 from .follow import PureSVDFollow
 from .guide import PureSVDGuider
@@ -29,6 +30,7 @@ NODES = [
     PureSVDLoraHook,
     PureSVDCameraMove,
     PureSVDFollow,
+    PureSVDLoadControlNet,
     *interpolate.NODES,
     *postprocess.NODES,
     *measure.NODES,

@@ -14,6 +14,8 @@ CHECKPOINTS = "checkpoints/"
 NO_CHECKPOINT = "no checkpoint found"
 WHERE = "put svd.safetensors or svd_xt.safetensors into ComfyUI/models/checkpoints, or a diffusers folder into ComfyUI/models/diffusers"
 WHERE_LORAS = "put it into ComfyUI/models/loras"
+WHERE_CONTROLNETS = "put it into ComfyUI/models/controlnet"
+NO_CONTROLNET = "no ControlNet found"
 NO_LORA = "no LoRA found"
 DEPTH = 3  # folders below models/diffusers that are looked into
 
@@ -69,6 +71,21 @@ def lora_path(name: str) -> str:
     if not path:
         raise ValueError(
             f"no LoRA {name[:200]!r}: {WHERE_LORAS}, then press R in the editor to refresh the list"
+        )
+    return path
+
+
+def controlnets() -> list[str]:
+    """Names for the ControlNet widget, never empty."""
+    return list(folder_paths.get_filename_list("controlnet")) or [NO_CONTROLNET]
+
+
+def controlnet_path(name: str) -> str:
+    """The file behind a name of `controlnets`."""
+    path = folder_paths.get_full_path("controlnet", name) if name != NO_CONTROLNET else None
+    if not path:
+        raise ValueError(
+            f"no ControlNet {name[:200]!r}: {WHERE_CONTROLNETS}, then press R in the editor to refresh the list"
         )
     return path
 

@@ -114,6 +114,9 @@ class HostHooks(Hooks):
         skip = h
         for patch in self.patches.get("input_block_patch_after_skip", ()):
             h = patch(h, self.options)
+        for block, join in self.control.get("after_skip", ()):
+            if self.options["block"] == ("input", block):
+                h = join(h)
         return h, skip
 
     def after_middle(self, h: Tensor) -> Tensor:

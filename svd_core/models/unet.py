@@ -19,8 +19,23 @@ def mlp(c_in: int, c_out: int, *, ops: Ops, **factory: Any) -> nn.Sequential:
     return nn.Sequential(ops.Linear(c_in, c_out, **factory), nn.SiLU(), ops.Linear(c_out, c_out, **factory))
 
 
-class VideoUNet(nn.Module):
-    """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after `model.diffusion_model.`."""
+def res_block(config: UNetConfig, c_in: int, c_out: int, *, ops: Ops, **factory: Any) -> VideoResBlock:
+    """A residual block of the network's embedding width and norm groups."""
+    return VideoResBlock(
+        c_in, c_out, 4 * config.model_channels, groups=config.norm_groups, ops=ops, **factory
+    )
+
+
+def transformer(
+    config: UNetConfig, c: int, wanted: bool = True, *, ops: Ops, **factory: Any
+) -> list[nn.Module]:
+    """One transformer, or none."""
+    kw = dict(groups=config.norm_groups, ops=ops, **factory)
+    return [SpatialVideoTransformer(c, config.context_dim, config.head_dim, **kw)] if wanted else []
+
+
+class Encoder(nn.Module):
+    """The half of the U-Net on the way down, with its middle; a ControlNet is this half once more."""
 
     def __init__(
         self, config: UNetConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None
@@ -29,38 +44,91 @@ class VideoUNet(nn.Module):
         self.config = config
         factory = dict(dtype=dtype, device=device)
         emb = 4 * config.model_channels
+        self.time_embed = mlp(config.model_channels, emb, ops=ops, **factory)
+        self.label_emb = nn.Sequential(mlp(config.adm_in_channels, emb, ops=ops, **factory))
+        c = config.model_channels
+        self.input_blocks = nn.ModuleList([Block(ops.Conv2d(config.in_channels, c, 3, padding=1, **factory))])
         widths = [config.model_channels * m for m in config.channel_mult]
+        for level, width in enumerate(widths):
+            for _ in range(config.num_res_blocks):
+                attention = transformer(config, width, config.attention_levels[level], ops=ops, **factory)
+                self.input_blocks.append(Block(res_block(config, c, width, ops=ops, **factory), *attention))
+                c = width
+            if level < len(widths) - 1:
+                self.input_blocks.append(Block(Downsample(c, ops=ops, **factory)))
+        first, last = (res_block(config, c, c, ops=ops, **factory) for _ in range(2))
+        self.middle_block = Block(first, *transformer(config, c, ops=ops, **factory), last)
 
-        def res(c_in: int, c_out: int) -> VideoResBlock:
-            return VideoResBlock(c_in, c_out, emb, groups=config.norm_groups, ops=ops, **factory)
+    @property
+    def skip_widths(self) -> list[int]:
+        """Channels of each input block's output, in their order."""
+        config = self.config
+        widths = [config.model_channels * m for m in config.channel_mult]
+        per_level = [
+            [w] * (config.num_res_blocks + (level < len(widths) - 1)) for level, w in enumerate(widths)
+        ]
+        return [config.model_channels, *(w for level in per_level for w in level)]
 
-        def transformer(c: int, wanted: bool = True) -> list[nn.Module]:
-            kw = dict(groups=config.norm_groups, ops=ops, **factory)
-            return [SpatialVideoTransformer(c, config.context_dim, config.head_dim, **kw)] if wanted else []
+    def encode(
+        self,
+        x: Tensor,
+        c_noise: Tensor,
+        context: Tensor,
+        y: Tensor,
+        *,
+        t: int,
+        time_context: Tensor | None = None,
+        image_only: bool = False,
+        features: Tensor | None = None,
+        hooks: Hooks = NO_HOOKS,
+    ) -> tuple[Tensor, list[Tensor], Pass]:
+        """Arguments as of `VideoUNet.forward` -> the middle's output, the skips, and what every block was given.
+
+        `features` (b t) c h w join after the first convolution.
+        """
+        emb = self.time_embed(sinusoid(c_noise, self.config.model_channels).to(x.dtype))
+        emb = hooks.embedding(emb + self.label_emb(y.to(x.dtype)))
+        context = context.to(x.dtype)
+        time_context = context[::t] if time_context is None else time_context.to(x.dtype)
+        given = Pass(emb, context, time_context, t, hooks, image_only)
+
+        h = x.contiguous(memory_format=torch.channels_last)
+        skips = []
+        for i, block in enumerate(self.input_blocks):
+            hooks.enter_block("input", i)
+            h = block(h, given)
+            if features is not None:
+                h, features = h + features, None
+            h, skip = hooks.after_input(h)
+            skips.append(skip)
+            del skip
+
+        hooks.enter_block("middle", 0)
+        return hooks.after_middle(self.middle_block(h, given)), skips, given
+
+
+class VideoUNet(Encoder):
+    """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after `model.diffusion_model.`."""
+
+    def __init__(
+        self, config: UNetConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None
+    ):
+        super().__init__(config, ops=ops, dtype=dtype, device=device)
+        factory = dict(dtype=dtype, device=device)
+        widths = [config.model_channels * m for m in config.channel_mult]
+        skips = self.skip_widths
+        c = widths[-1]
 
         def upsample(c: int, wanted: bool) -> list[nn.Module]:
             return [Upsample(c, ops=ops, **factory)] if wanted else []
 
-        self.time_embed = mlp(config.model_channels, emb, ops=ops, **factory)
-        self.label_emb = nn.Sequential(mlp(config.adm_in_channels, emb, ops=ops, **factory))
-        skips = [c := config.model_channels]
-        self.input_blocks = nn.ModuleList([Block(ops.Conv2d(config.in_channels, c, 3, padding=1, **factory))])
-        for level, width in enumerate(widths):
-            for _ in range(config.num_res_blocks):
-                self.input_blocks.append(
-                    Block(res(c, width), *transformer(width, config.attention_levels[level]))
-                )
-                skips.append(c := width)
-            if level < len(widths) - 1:
-                self.input_blocks.append(Block(Downsample(c, ops=ops, **factory)))
-                skips.append(c)
-        self.middle_block = Block(res(c, c), *transformer(c), res(c, c))
         self.output_blocks = nn.ModuleList()
         for level, width in reversed(list(enumerate(widths))):
             for i in range(config.num_res_blocks + 1):
-                attention = transformer(width, config.attention_levels[level])
+                res = res_block(config, c + skips.pop(), width, ops=ops, **factory)
+                attention = transformer(config, width, config.attention_levels[level], ops=ops, **factory)
                 last = upsample(width, level > 0 and i == config.num_res_blocks)
-                self.output_blocks.append(Block(res(c + skips.pop(), width), *attention, *last))
+                self.output_blocks.append(Block(res, *attention, *last))
                 c = width
         norm = ops.GroupNorm(config.norm_groups, c, eps=1e-5, **factory)
         last = ops.Conv2d(c, config.out_channels, 3, padding=1, **factory)
@@ -84,23 +152,9 @@ class VideoUNet(nn.Module):
         y (b t) a -> (b t) 4 h w. `time_context` b l e defaults to that of each clip's first frame; `image_only` skips
         every temporal layer, which is how single images are trained.
         """
-        emb = self.time_embed(sinusoid(c_noise, self.config.model_channels).to(x.dtype))
-        emb = hooks.embedding(emb + self.label_emb(y.to(x.dtype)))
-        context = context.to(x.dtype)
-        time_context = context[::t] if time_context is None else time_context.to(x.dtype)
-        given = Pass(emb, context, time_context, t, hooks, image_only)
-
-        h = x.contiguous(memory_format=torch.channels_last)
-        skips = []
-        for i, block in enumerate(self.input_blocks):
-            hooks.enter_block("input", i)
-            h, skip = hooks.after_input(block(h, given))
-            skips.append(skip)
-            del skip
-
-        hooks.enter_block("middle", 0)
-        h = hooks.after_middle(self.middle_block(h, given))
-
+        h, skips, given = self.encode(
+            x, c_noise, context, y, t=t, time_context=time_context, image_only=image_only, hooks=hooks
+        )
         for i, block in enumerate(self.output_blocks):
             hooks.enter_block("output", i)
             h = torch.cat(
