@@ -17,6 +17,7 @@ from torch import Tensor
 
 from ...svd_core.adapters import controlnet as files
 from ...svd_core.models import controlnext
+from ...svd_core.models.configs import UNetConfig
 from ...svd_core.models.controlnet import factors
 from . import ops
 from .hooks import HostHooks
@@ -82,6 +83,11 @@ class _PureControl(comfy.controlnet.ControlBase):
             raise ValueError(
                 "this ControlNet is for the video U-Net of this pack; load the model with Load Video Checkpoint"
             )
+        self._fit(model.diffusion_model.config)
+
+    def _fit(self, config: UNetConfig) -> None:
+        """Stop where the network is of another width than the U-Net."""
+        raise NotImplementedError
 
     def cleanup(self):
         self.model_sampling = None
@@ -116,6 +122,24 @@ class PureControlNet(_PureControl):
         super().__init__(patcher, hint_range)
         self.accumulation = accumulation
 
+    def _fit(self, config: UNetConfig) -> None:
+        own, other = (
+            (
+                c.model_channels,
+                c.channel_mult,
+                c.num_res_blocks,
+                c.context_dim,
+                c.adm_in_channels,
+                c.in_channels,
+            )
+            for c in (self.network.config, config)
+        )
+        if own != other:
+            raise ValueError(
+                f"this ControlNet was made for a U-Net of width {own[0]} with levels {own[1]}, the model has width "
+                f"{other[0]} with levels {other[1]}; use a checkpoint of the size that it was trained with"
+            )
+
     def copy(self):
         made = super().copy()
         made.accumulation = self.accumulation
@@ -138,6 +162,16 @@ class PureControlNet(_PureControl):
 class PureControlNeXt(_PureControl):
     """ControlNeXt: features that join once, after the first level; not in the unconditional half, as released."""
 
+    block = 0  # input block after which they join: the first downsampling
+
+    def _fit(self, config: UNetConfig) -> None:
+        self.block, found = config.num_res_blocks + 1, self.network.mid_convs[1].out_channels
+        if found != config.model_channels:
+            raise ValueError(
+                f"this ControlNeXt gives {found} channels, the model takes {config.model_channels}; use the checkpoint "
+                "that it was trained with"
+            )
+
     def _control(self, hint, x_noisy, t, cond, batched_number, transformer_options) -> dict:
         features = self.network(hint, self.model_sampling.timestep(t).float())
         halves = transformer_options.get("cond_or_uncond", [0] * batched_number)
@@ -145,7 +179,7 @@ class PureControlNeXt(_PureControl):
         frames = x_noisy.shape[0] // batched_number
         scale = torch.tensor([0.0 if half == 1 else share for half in halves], device=x_noisy.device)
         scale = scale.repeat_interleave(frames)
-        return {AFTER_SKIP: [(controlnext.BLOCK, lambda h: controlnext.inject(h, features, scale))]}
+        return {AFTER_SKIP: [(self.block, lambda h: controlnext.inject(h, features, scale))]}
 
 
 def load(path: str, accumulation: str, hint_range: str):

@@ -1,5 +1,7 @@
 """ControlNeXt-SVD v2: a light network whose features join the U-Net once, normalised to what they join.
 
+They join after the first downsampling, once its skip has been stored.
+
 Peng et al. 2408.06070 and dvlab-research/ControlNeXt; names are those of the files.
 """
 
@@ -15,7 +17,6 @@ from . import ops as core_ops
 from .ops import Ops
 from .unet_blocks import sinusoid
 
-BLOCK = 3  # input block after which the features join, once its skip has been stored
 SHARE = 0.2  # of the features at strength 1, as released
 TIME, EMB = 128, 256  # sinusoid of c_noise, and its embedding
 

@@ -161,6 +161,7 @@ TABLE = {
     "PureSVDManifest": {},
     "PureSVDLoadLora": {"lora_name": FILES},
     "PureSVDLoraHook": {"lora_name": FILES},
+    "PureSVDLoadControlNet": {"control_net_name": FILES},
     "PureSVDDeflicker": {},
     "PureSVDColorLock": {},
     "PureSVDMeasure": {},

@@ -53,7 +53,7 @@ def test_links_join_outputs_and_inputs_of_one_type(host, path):
 
 @pytest.mark.parametrize("path", PROMPTS, ids=stem)
 def test_widget_values_are_allowed(host, writer, path):
-    free = ("ckpt_name", "lora_name", "image", "file")  # what is installed differs
+    free = ("ckpt_name", "lora_name", "control_net_name", "image", "file")  # what is installed differs
     for entry in read(path).values():
         for name, kind, options in writer.inputs(host.node(entry["class_type"])):
             value = entry["inputs"].get(name)

@@ -135,6 +135,22 @@ GRAPHS = {  # prompt -> graph
             ),
         ),
     ),
+    "image_to_video_controlnet": Graph(
+        "Image to Video with ControlNet",
+        "# Depth, lines or a pose for every frame\nA video of pictures steers the movement, the photo gives the looks.",
+        (
+            replace(PHOTO, note=OWN_PHOTO.format("svd.safetensors")),
+            RELEASED,
+            Group(
+                "3  ControlNet",
+                "Choose a **video of depth maps, lines or poses**, one picture for each frame, and put the ControlNet "
+                "for SVD into `models/controlnet`. The first picture should fit the photo.",
+                ("8 9 10", "11"),
+            ),
+            replace(SAMPLE, title="4  Sample"),
+            replace(SAVE, title="5  Frames to file"),
+        ),
+    ),
     "image_to_video_native_sampler": Graph(
         "Image to Video with Native Sampler",
         "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "
@@ -271,6 +287,7 @@ SHOWS = {
 UNSET = {
     "LoadVideo": ("file",),
     "PureSVDLoadLora": ("lora_name",),
+    "PureSVDLoadControlNet": ("control_net_name",),
 }  # inputs to choose: the host brings a photo and no video, and marks a missing one red
 PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
 

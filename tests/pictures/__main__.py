@@ -125,6 +125,7 @@ FOREIGN_CARDS = {  # of graphs whose files are not part of the pack: text, lengt
     "Image to Video, svd_xt, 25 frames": ("svd_xt", 25),
     "Text to Image to Video": ("text to video", 25),
     "Image to Video with LoRA": ("with a LoRA", 14),
+    "Image to Video with ControlNet": ("ControlNet", 14),
 }
 
 
