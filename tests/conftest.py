@@ -117,6 +117,7 @@ def start_server(tmp_path_factory):
         make = importlib.import_module("tests.make_checkpoint")
         make.write_checkpoint(base / "models" / "checkpoints" / "tiny.safetensors")
         make.write_lora(base / "models" / "loras" / "nano.safetensors", NANO)
+        make.write_controlnet(base / "models" / "controlnet" / "nano.safetensors", NANO)
         with real_server.running(path, base, python=Path(sys.executable)) as client:
             yield Server(client, base)
 

@@ -19,6 +19,7 @@ from svd_core.checkpoint.names import rename, unet_layout, unet_table  # noqa: E
 from svd_core.checkpoint.read import read  # noqa: E402
 from svd_core.checkpoint.write import write_safetensors  # noqa: E402
 from svd_core.models.configs import CLIPConfig, UNetConfig
+from svd_core.models.controlnet import ControlNet  # noqa: E402
 from svd_core.models.image_encoder import CLIPVision  # noqa: E402
 from svd_core.models.unet import VideoUNet  # noqa: E402
 from svd_core.models.vae import VAE, VAEConfig  # noqa: E402
@@ -255,6 +256,16 @@ def write_lora(path, checkpoint):
             tensors[f"unet.{stem}lora.down.weight"] = torch.full((1, tensor.shape[1]), 0.1)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_safetensors(path, tensors)
+
+
+def write_controlnet(path, checkpoint):
+    """A temporal ControlNet for a checkpoint's U-Net, its way down copied from there and its convolutions zero."""
+    found = read(checkpoint)
+    network = ControlNet(found.unet_config, (4, 4, 8, 8), device="meta")
+    own = {name: torch.zeros(t.shape) for name, t in network.state_dict().items() if name not in found.unet}
+    encoder = {name: found.unet[name] for name in network.state_dict() if name in found.unet}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_safetensors(path, {**diffusers_unet(encoder), **own}, {"puresvd": found.hints_json()})
 
 
 if __name__ == "__main__":

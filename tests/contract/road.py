@@ -78,7 +78,10 @@ def every_node(photo):
     noise = {"sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0, "denoise": 1.0}
     rates = {"source_fps": 6.0, "target_fps": 12.0, "slow_motion": 1.0, "quality": "fast"}
     guidance = {"min_cfg": 1.0, "max_cfg": 2.0, "curve": "triangle"}
-    described = {"positive": ["hooked", 0], "negative": ["3", 1]}
+    described = {"positive": ["controlled", 0], "negative": ["controlled", 1]}
+    control = {"control_net_name": "nano.safetensors", "accumulation": "once", "hint_range": "0 to 1"}
+    applied = {"control_net": ["control", 0], "image": ["1", 0], "strength": 0.5}
+    applied |= {"positive": ["hooked", 0], "negative": ["3", 1], "start_percent": 0.0, "end_percent": 1.0}
     parts = {f"{part}_name": "checkpoints/tiny.safetensors" for part in ("unet", "vae", "clip")}
     custom = {
         "noise": ["noise", 0],
@@ -91,6 +94,8 @@ def every_node(photo):
     more = {
         "lora": ("PureSVDLoadLora", adapter),
         "hook": ("PureSVDLoraHook", adapter),
+        "control": ("PureSVDLoadControlNet", control),
+        "controlled": ("ControlNetApplyAdvanced", applied),
         "hooked": ("ConditioningSetProperties", HOOKED | {"cond_NEW": ["3", 0], "hooks": ["hook", 0]}),
         "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
         "levels": ("PureSVDSigmas", choice | noise),

@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 
 from tests.contract.strategies import TABLE, inputs
-from tests.make_checkpoint import write_checkpoint, write_lora
+from tests.make_checkpoint import write_checkpoint, write_controlnet, write_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 REMEDY = re.compile(r"[;:,] .*\b(use|wire|check|choose|put|divide|raise|match|load|pass)\b")
@@ -46,6 +46,7 @@ def trio(host):
     models = host.base / "models"
     tiny = write_checkpoint(models / "checkpoints" / "tiny.safetensors", dtype=torch.float32)
     write_lora(models / "loras" / "tiny.safetensors", tiny)
+    write_controlnet(models / "controlnet" / "tiny.safetensors", tiny)
     return host.run("PureSVDLoadCheckpoint", ckpt_name="tiny.safetensors", weight_dtype="fp32")
 
 
