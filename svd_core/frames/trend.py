@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, bisect_right
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ PART_COST = (
     24.0  # squared deviations that a line of its own must save to be a part; a sine's half period saves 6
 )
 ROUNDS = 3  # of finding parts, and what oscillates about them
-LONGEST_PART = 4096  # values
+LONGEST_PART = 1024  # values
 
 
 def trend(x: Tensor, window: float) -> Tensor:
@@ -47,9 +48,11 @@ def oscillation(x: Tensor, window: float) -> Tensor:
         lengths[end] *= 2  # the series begins and ends midway
     legs = [leg for leg in zip(points, points[1:], lengths) if leg[1] - leg[0] <= window / 2 + 1]
     needed = LEGS if n >= FEW else LEGS_OF_FEW
+    starts, ends = [leg[0] for leg in legs], [leg[1] for leg in legs]
     size = torch.full_like(x, EXACT)
     for t in range(n):
-        near = sorted((leg for i, j, leg in legs if j >= t - reach and i <= t + reach), reverse=True)
+        around = legs[bisect_left(ends, t - reach) : bisect_right(starts, t + reach)]
+        near = sorted((length for _, _, length in around), reverse=True)
         if len(near) >= needed:
             size[t] = max(EXACT, min(near[needed - 1], near[len(near) // 2]) / 2)
     return size
