@@ -66,7 +66,7 @@ def moved(
     v, other = flow(a, b), calm(a, b)
     differences = [(warp(frames.flip(0), u) - frames).abs() for u in (v, other)]
     weight, other_weight = (trust(*pair) for pair in zip(differences, (v, other)))
-    still, lost = stillness(a, b), unmatched(differences[0])
+    still, lost = stillness(a, b, around), unmatched(differences[0])
     before, after = around
     bends = (
         None if before is None else v[:1] + flow(before, a)[1:],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -18,15 +20,25 @@ LEAST_LIGHT = 1e-4  # mean departure from the cross-fade below which nothing is 
 DEPARTED = 0.02  # difference from the cross-fade from which a pixel has departed from it
 
 
-def stillness(a: Tensor, b: Tensor) -> Tensor:
-    """Where both frames show the same, on patches of 2 x 2 pixels at least: 1 c H W, 1 c H W -> 1 1 H W in [0, 1]
+def stillness(a: Tensor, b: Tensor, around: Sequence[Tensor | None] = (None, None)) -> Tensor:
+    """Where both frames show the same: 1 c H W, 1 c H W -> 1 1 H W in [0, 1]
 
-    Single pixels and thin lines of moving texture are equal by chance; strokes of subtitles and logos are wider.
+    Single pixels of moving texture are equal by chance. Believed are patches of 2 x 2 pixels, such as the strokes of
+    subtitles, and pixels that stand still in the frame before or after as well.
     """
-    difference = (a - b).abs().amax(1, keepdim=True)
-    still = ((MOVING - difference) / (MOVING - STILL)).clamp(0, 1)
+    still = sameness(a, b)
     patches = -F.max_pool2d(-F.pad(still, (1, 1, 1, 1)), 2, 1)
-    return F.max_pool2d(patches, 2, 1)
+    believed = F.max_pool2d(patches, 2, 1)
+    for one, neighbour in zip((a, b), around):
+        if neighbour is not None:
+            believed = torch.maximum(believed, torch.minimum(still, sameness(one, neighbour)))
+    return believed
+
+
+def sameness(a: Tensor, b: Tensor) -> Tensor:
+    """1 c H W, 1 c H W -> 1 1 H W in [0, 1]"""
+    difference = (a - b).abs().amax(1, keepdim=True)
+    return ((MOVING - difference) / (MOVING - STILL)).clamp(0, 1)
 
 
 def keep_still(made: Tensor, fade: Tensor, still: Tensor) -> Tensor:

@@ -45,6 +45,7 @@ def test_subtitles_and_logos_stand_still(quality):
     clip = torch.cat([wide[..., 12 * i : 12 * i + W] for i in range(3)])
     strokes = torch.zeros(H, W)
     strokes[56:66, 20:108:6] = strokes[56:66, 21:109:6] = strokes[60:62, 20:108] = strokes[4:14, 100:120] = 1
+    strokes[10:20, 20:80:5] = 1  # a pixel wide
     clip = torch.lerp(clip, torch.tensor(1.0), strokes)
     made = interpolate(clip, source_fps=1, target_fps=2, between=by_flow(quality))[1::2]
     assert float(made[..., strokes.bool()].min()) > 0.9
