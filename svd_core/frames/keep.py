@@ -11,7 +11,7 @@ from torch import Tensor
 from .filters import gaussian, resize, smooth
 
 STILL, MOVING = 0.01, 0.02  # largest difference of a pixel that stands still, least of one that moves
-KEPT, LOST = 0.02, 0.06  # departure from the cross-fade of a still pixel: left as it is, undone
+KEPT, LOST = 0.08, 0.2  # departure from the cross-fade of a still pixel: left as it is, undone
 FOUND, NOT_FOUND = 0.2, 0.4  # largest difference from what the flow leads to: the same thing, another
 LIGHT_CELLS = 32  # along the longer side, in which light is added up
 AROUND_CELL = gaussian(2.0)  # cells over which it is added up: a body may have moved as far
