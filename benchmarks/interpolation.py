@@ -18,8 +18,9 @@ from benchmarks.interpolation_clips import HELD_OUT, TUNED, generated, hard, pho
 from benchmarks.interpolation_cost import memory, speed
 from benchmarks.interpolation_light import Clips, cuts, flicker, light
 from benchmarks.interpolation_rivals import CLASSICAL, rivals
-from svd_core.frames import by_flow, interpolate
+from svd_core.frames.between import by_flow
 from svd_core.frames.flow import QUALITIES
+from svd_core.frames.video import interpolate
 
 OURS = "ours, balanced"  # the default
 FLICKER_FRAMES = 25  # length of the clips that flicker

@@ -14,8 +14,9 @@ from torch import Tensor
 from benchmarks.interpolation_clips import H, W, texture, view
 from benchmarks.interpolation_rivals import rivals
 from benchmarks.measure import forget_peak, resident
-from svd_core.frames import by_flow, interpolate
+from svd_core.frames.between import by_flow
 from svd_core.frames.flow import QUALITIES
+from svd_core.frames.video import interpolate
 
 PAIRS = 4
 MIB = 2**20

@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.interpolation_clips import TUNED, H, W, letterboxed, overlaid, texture, view
-from svd_core.frames import by_flow, deflicker, interpolate
+from svd_core.frames.between import by_flow
 from svd_core.frames.cuts import THRESHOLD, likeness
+from svd_core.frames.deflicker import deflicker
 from svd_core.frames.flow import QUALITIES
+from svd_core.frames.video import interpolate
 
 Clips = list[tuple[str, Tensor]]
 NUMBER = 50

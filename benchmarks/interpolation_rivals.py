@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from svd_core.frames import crossfade
+from svd_core.frames.between import crossfade
 
 Middle = Callable[[Tensor, Tensor], Tensor]
 CLASSICAL = ("Lucas-Kanade", "Farneback", "DIS")  # flows, each with plain warping

@@ -2,9 +2,10 @@
 
 from comfy_api.latest import io
 
-from ..svd_core.frames import by_flow, interpolate
+from ..svd_core.frames.between import by_flow
 from ..svd_core.frames.flow import QUALITIES
 from ..svd_core.frames.grid import count, rate
+from ..svd_core.frames.video import interpolate
 from . import convert
 from .host import between as host_between
 from .host.progress import on_step

@@ -2,7 +2,8 @@
 
 from comfy_api.latest import io
 
-from ..svd_core.frames import deflicker, lock_color
+from ..svd_core.frames.color_lock import lock_color
+from ..svd_core.frames.deflicker import deflicker
 from . import convert
 from .host.progress import on_step
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from ..models.unet_blocks import sinusoid
+from ..models.ops import sinusoid
 
 
 @dataclass(frozen=True)

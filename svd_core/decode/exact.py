@@ -11,19 +11,21 @@ import ctypes
 import sys
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from ..models.ops import merge_moments, moments
 from ..models.timeconv import to_frames, to_time
-from ..models.vae import VAE
 from ..models.vae_blocks import VideoResBlock
 from ..signatures import OnStep
 from .half import call, finite
 from .plan import TIERS, Plan, plan
 from .stages import Stage, stages
+
+if TYPE_CHECKING:
+    from ..models.vae import VAE
 
 
 @torch.no_grad()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from ..models.vae import VAE
 from ..models.vae_blocks import ResBlock, Upsample, VideoResBlock
 from .half import HALF, call
+
+if TYPE_CHECKING:
+    from ..models.vae import VAE
 
 
 @dataclass

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .layout import OnStep, check, colours
+from ..signatures import OnStep
+from .layout import check, colours
 
 
 @torch.no_grad()

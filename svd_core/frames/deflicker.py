@@ -10,9 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..signatures import OnStep
 from .cuts import LEAST_CHANGED, UNCHANGED, likeness_in_any_light
 from .flow import Quality, bidirectional
-from .layout import OnStep, check, colours
+from .layout import check, colours
 from .trend import trend
 from .warp import warp
 

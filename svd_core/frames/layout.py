@@ -1,12 +1,8 @@
-"""What the frames of a clip look like: their shape, their channels, and how work on them is reported."""
+"""What the frames of a clip look like: their shape and channels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
-
-OnStep = Callable[[int, int], None]
 
 
 def check(frames: Tensor) -> None:

@@ -8,10 +8,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from ..signatures import OnStep
 from .between import Around, Between, by_flow, crossfade
 from .cuts import THRESHOLD, is_cut, is_end_of_fade, is_flat, is_still
 from .grid import Rate, count, intervals, rate
-from .layout import OnStep, check
+from .layout import check
 
 
 @torch.no_grad()

@@ -6,6 +6,7 @@ default, and `linear` and `group_norm` serve hosts that bring their own layer cl
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import torch
@@ -136,3 +137,12 @@ class SiLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.silu(x, inplace=not torch.is_grad_enabled())
+
+
+def sinusoid(v: Tensor, dim: int) -> Tensor:
+    """... -> ... dim: cosines, then sines, of v · 10000^(-i / (dim/2)), float32; v may be fractional or negative."""
+    freqs = torch.exp(
+        -math.log(10000.0) / (dim // 2) * torch.arange(dim // 2, dtype=torch.float32, device=v.device)
+    )
+    angles = v.float().unsqueeze(-1) * freqs
+    return torch.cat([angles.cos(), angles.sin()], dim=-1)

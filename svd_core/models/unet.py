@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from . import ops as core_ops
 from .configs import UNetConfig
 from .hooks import NO_HOOKS, Hooks
-from .ops import Ops
-from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock, sinusoid
+from .ops import Ops, sinusoid
+from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock
 
 
 def mlp(c_in: int, c_out: int, *, ops: Ops, **factory: Any) -> nn.Sequential:

@@ -5,7 +5,6 @@ Activations stay channels-last, (b t) c h w, so that frames, tokens and time col
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
-from .ops import Ops, SiLU
+from .ops import Ops, SiLU, sinusoid
 from .timeconv import time_conv, to_frames, to_time
 from .transformer import SpatialBlock, TimeBlock
 
@@ -33,15 +32,6 @@ class Pass:
     t: int
     hooks: Hooks
     image_only: bool = False  # skip every temporal layer
-
-
-def sinusoid(v: Tensor, dim: int) -> Tensor:
-    """... -> ... dim: cosines, then sines, of v · 10000^(-i / (dim/2)), float32; v may be fractional or negative."""
-    freqs = torch.exp(
-        -math.log(10000.0) / (dim // 2) * torch.arange(dim // 2, dtype=torch.float32, device=v.device)
-    )
-    angles = v.float().unsqueeze(-1) * freqs
-    return torch.cat([angles.cos(), angles.sin()], dim=-1)
 
 
 class Mixer(nn.Module):

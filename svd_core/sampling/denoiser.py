@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from ..conditioning.conditioning import Conditioning
 from ..models.hooks import NO_HOOKS, Hooks
-from ..models.unet import VideoUNet
 from ..signatures import Denoise
+
+if TYPE_CHECKING:
+    from ..models.unet import VideoUNet
 
 
 def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch
 
 from clients.puresvd_client import WORKFLOW, Client, set_photo
 from scripts import cache, server
-from svd_core.frames import interpolate
+from svd_core.frames.video import interpolate
 
 from . import drawing
 

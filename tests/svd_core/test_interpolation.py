@@ -8,10 +8,11 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from svd_core.frames import by_flow, crossfade, interpolate  # noqa: E402
+from svd_core.frames.between import by_flow, crossfade  # noqa: E402
 from svd_core.frames.cuts import is_cut, likeness  # noqa: E402
 from svd_core.frames.flow import QUALITIES, bidirectional, windowed  # noqa: E402
 from svd_core.frames.grid import count, rate  # noqa: E402
+from svd_core.frames.video import interpolate  # noqa: E402
 
 
 def texture(H, W, seed=0, grain=6):

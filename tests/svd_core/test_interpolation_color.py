@@ -7,7 +7,8 @@ import pytest
 torch = pytest.importorskip("torch")
 F = torch.nn.functional
 
-from svd_core.frames import deflicker, lock_color  # noqa: E402
+from svd_core.frames.color_lock import lock_color  # noqa: E402
+from svd_core.frames.deflicker import deflicker  # noqa: E402
 
 T = 12
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svd_core.frames import interpolate
 from svd_core.frames.cuts import is_cut
+from svd_core.frames.video import interpolate
 
 H, W = 72, 128
 

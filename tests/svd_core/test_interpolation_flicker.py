@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svd_core.frames import deflicker
+from svd_core.frames.deflicker import deflicker
 from svd_core.frames.trend import trend
 
 T = 24

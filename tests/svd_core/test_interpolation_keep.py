@@ -4,9 +4,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from svd_core.frames import by_flow, crossfade, interpolate
+from svd_core.frames.between import by_flow, crossfade
 from svd_core.frames.flow import QUALITIES
 from svd_core.frames.keep import keep_light, stillness, unmatched
+from svd_core.frames.video import interpolate
 
 H, W = 72, 128
 
