@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from clients import command
 from scripts import cache
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of another kind")
@@ -27,10 +28,16 @@ command.run(main)
 """
 
 
-def start(code, *arguments, **options):
+def as_usual():
+    """For a child of a test run whose own signals are ignored, as under nohup."""
+    for number in command.SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+
+
+def start(code, *arguments, prepare=as_usual):
     line = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.Popen(
-        line, cwd=cache.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+        line, cwd=cache.ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=prepare
     )
 
 
@@ -51,9 +58,10 @@ def test_signal_unwinds_once_and_gives_its_status(tmp_path, name):
 
 def test_nohup_is_respected(tmp_path):
     def ignore():
+        as_usual()
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
-    process = start(PATIENT, tmp_path / "end", preexec_fn=ignore)
+    process = start(PATIENT, tmp_path / "end", prepare=ignore)
     assert process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGHUP)
     time.sleep(0.3)

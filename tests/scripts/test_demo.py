@@ -13,6 +13,7 @@ import pytest
 from clients import command, local
 from clients.comfyui import Refused
 from scripts import cache, demo, host, server
+from tests.clients.test_command import as_usual
 from tests.conftest import host_path
 from tests.test_server import SAMPLE, frames, small
 
@@ -114,7 +115,7 @@ def test_signal_leaves_neither_server_nor_folder(tmp_path, name):
     variables["PURESVD_PYTHON"] = sys.executable
     line = [sys.executable, str(cache.ROOT / "scripts" / "demo.py")]
     demo_run = subprocess.Popen(
-        line, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        line, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=as_usual
     )
     try:
         wait_for(lambda: processes(tmp_path / "temp") or demo_run.poll() is not None)
@@ -122,10 +123,13 @@ def test_signal_leaves_neither_server_nor_folder(tmp_path, name):
         _, said = demo_run.communicate(timeout=60)
     finally:
         demo_run.kill()
+        left = processes(tmp_path / "temp")
+        for number in left:
+            os.kill(number, signal.SIGKILL)
     assert said == "stopped\n"
     assert demo_run.returncode == 128 + getattr(signal, name)
     assert list((tmp_path / "temp").iterdir()) == []
-    assert not processes(tmp_path / "temp")
+    assert not left
 
 
 def wait_for(condition, seconds=120):
