@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -204,3 +205,36 @@ def _is_filled(x, axes: int) -> bool:
 
 def empty_latent(frames: int, width: int, height: int) -> dict:
     return {"samples": torch.zeros(frames, 4, height // GRID, width // GRID)}
+
+
+def curve(name: str, value: object) -> Callable[[Tensor], Tensor]:
+    """CURVE -> the function it draws, at positions n in [0, 1] -> n.
+
+    The host hands over an object with `interp`, or the points its editor stores: a list of x, y in [0, 1], joined
+    by straight lines here.
+    """
+    if value is None:
+        raise ValueError(f"{name} is empty; wire a Curve Editor into it, or choose another curve")
+    points = value.get("points") if isinstance(value, dict) else getattr(value, "points", value)
+    good = isinstance(points, list | tuple) and points and all(_is_point(point) for point in points)
+    if not good:
+        raise ValueError(f"{name} has points {str(points)[:60]}; a curve has pairs of finite x and y")
+    interp = getattr(value, "interp", None)
+    if callable(interp):
+        return lambda x: torch.tensor([float(interp(float(at))) for at in x])
+    xs, ys = (torch.tensor(column, dtype=torch.float64) for column in zip(*sorted(map(tuple, points))))
+    return lambda x: _straight(x.double(), xs, ys).float()
+
+
+def _is_point(point: object) -> bool:
+    pair = isinstance(point, list | tuple) and len(point) == 2
+    return pair and all(isinstance(v, int | float) and math.isfinite(v) for v in point)
+
+
+def _straight(x: Tensor, xs: Tensor, ys: Tensor) -> Tensor:
+    """Straight lines between points of rising x, level beyond them: n"""
+    if len(xs) == 1:
+        return ys.expand(len(x))
+    i = torch.searchsorted(xs, x.contiguous()).clamp(1, len(xs) - 1)
+    width = (xs[i] - xs[i - 1]).clamp_min(1e-12)
+    return torch.lerp(ys[i - 1], ys[i], ((x - xs[i - 1]) / width).clamp(0, 1))

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 
+import torch
 from comfy_api.latest import io
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from ..svd_core.sampling.noise_levels import SCHEDULES, SIGMA_MAX, distilled_lev
 from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert
 
-AS_TRAINED = "as trained"
+AS_TRAINED, DRAWN = "as trained", "drawn"
 
 
 def steps_input():
@@ -49,7 +50,8 @@ def sampler_input():
     )
 
 
-def guidance_inputs():
+def guidance_inputs(*, drawn: bool = False):
+    """min_cfg, max_cfg and curve; `drawn` offers the curve of a CURVE socket too."""
     return [
         io.Float.Input(
             "min_cfg",
@@ -71,11 +73,12 @@ def guidance_inputs():
         ),
         io.Combo.Input(
             "curve",
-            options=[AS_TRAINED, *guidance.CURVES],
+            options=[AS_TRAINED, *guidance.CURVES, *([DRAWN] if drawn else [])],
             default=AS_TRAINED,
             tooltip="Guidance over the frames. as trained: the checkpoint's own curve, minimum and maximum, whatever "
             "min_cfg and max_cfg say; linear: min to max; triangle: max in the middle (orbits and loops); constant: max "
-            "on every frame.",
+            "on every frame; trapezoid: max on all but the first and the last tenth."
+            + (" drawn: by the curve wired in." if drawn else ""),
         ),
     ]
 
@@ -119,7 +122,7 @@ def start_level(latent: dict | None) -> float | None:
 
     A node writes it, as Motion does: latent["start_level"] = s makes `samples` (unscaled, as in every LATENT) the mean
     of the first noised latent, 0.18215 * samples + s * noise, and the levels run from s down to 0 in as many steps as
-    asked for. `noise_levels(..., start=)` honours it; a finished clip no longer carries it.
+    asked for. An optional latent["start_variance"], of the data around that mean, widens the noise to match. `noise_levels(..., start=)` honours it; a finished clip no longer carries it.
     """
     start = None if latent is None else latent.get("start_level")
     if start is None:
@@ -180,9 +183,17 @@ def _check_share(steps: int, total: int, denoise: float, there: int) -> None:
     )
 
 
-def frame_scales(preset: Preset, min_cfg: float, max_cfg: float, curve: str) -> Callable[[int], Tensor]:
-    """t -> guidance scale of each frame; "as trained" takes all three numbers from the preset."""
+def frame_scales(
+    preset: Preset, min_cfg: float, max_cfg: float, curve: str, *, drawn: object = None
+) -> Callable[[int], Tensor]:
+    """t -> guidance scale of each frame; "as trained" takes all three numbers from the preset.
+
+    `drawn` is a CURVE, for the curve of that name: min_cfg where it is 0, max_cfg where it is 1.
+    """
     convert.check_finite(min_cfg=min_cfg, max_cfg=max_cfg)
+    if curve == DRAWN:
+        shape = convert.curve("drawn", drawn)
+        return lambda t: min_cfg + (max_cfg - min_cfg) * shape(torch.linspace(0, 1, t))
     if curve == AS_TRAINED:
         min_cfg, max_cfg, curve = preset.min_cfg, preset.max_cfg, preset.curve
     return lambda t: guidance.CURVES[curve](min_cfg, max_cfg, t)

@@ -19,10 +19,12 @@ from .checkpoint.presets import Preset
 from .checkpoint.read import read
 from .conditioning.conditioning import Conditioning, micro_conditions
 from .conditioning.encode import encode as encode_photo
+from .control import motion
+from .control.motion import Start
 from .decode.exact import decode as decode_latents
 from .models.vae import SCALE
 from .sampling import guidance
-from .sampling.denoiser import denoiser
+from .sampling.guidance import PLAIN, Guidance, Shape
 from .sampling.noise_levels import SCHEDULES
 from .sampling.samplers import SAMPLERS, initial
 from .signatures import OnStep
@@ -65,18 +67,34 @@ def encode(svd: SVD, image: Tensor, *, seed: int = 0) -> Conditioning:
 
 
 @torch.no_grad()
-def sample(svd: SVD, condition: Conditioning, *, seed: int = 0, on_step: OnStep | None = None) -> Tensor:
-    """Denoise a video for each of b photos: (b t) 4 h w, not scaled. `on_step(i, n)` follows every step."""
+def sample(
+    svd: SVD,
+    condition: Conditioning,
+    *,
+    seed: int = 0,
+    shape: Shape = PLAIN,
+    start: tuple[float, Start] | None = None,
+    on_step: OnStep | None = None,
+) -> Tensor:
+    """Denoise a video for each of b photos: (b t) 4 h w, not scaled. `on_step(i, n)` follows every step.
+
+    `start` is a noise level below the trained 700 and what the first latent is drawn around.
+    """
     preset, t = svd.preset, svd.preset.frames
+    level = {} if start is None else {"sigma_max": start[0]}
+    sigmas = SCHEDULES[preset.schedule](preset.steps, **level)
     scale = guidance.CURVES[preset.curve](preset.min_cfg, preset.max_cfg, t)
-    guided = bool((scale != 1).any())
-    denoise = guidance.guided(svd.unet, condition, scale) if guided else denoiser(svd.unet, condition, t=t)
-    sigmas = SCHEDULES[preset.schedule](preset.steps)
+    denoise = guidance.guided(svd.unet, condition, Guidance(scale, shape, sigmas))
     generator = torch.Generator().manual_seed(seed)
-    shape = (len(condition.context) * t, *condition.concat.shape[1:])
-    noise = torch.randn(shape, generator=generator).to(condition.concat.device)
+    b = len(condition.context)
+    noise = torch.randn((b * t, *condition.concat.shape[1:]), generator=generator).to(condition.concat.device)
+    if start is None:
+        x = initial(noise, sigmas[0])
+    else:
+        around = Start(start[1].mean.repeat(b, 1, 1, 1), start[1].variance)
+        x = motion.first(noise, float(sigmas[0]), around)
     run = SAMPLERS[preset.sampler]
-    return run(denoise, initial(noise, sigmas[0]), sigmas, generator=generator, on_step=on_step) / SCALE
+    return run(denoise, x, sigmas, generator=generator, on_step=on_step) / SCALE
 
 
 def decode(svd: SVD, z: Tensor, *, memory: int | None = None, on_step: OnStep | None = None) -> Tensor:

@@ -14,7 +14,7 @@ import latent_preview
 from torch import Tensor
 
 from ...svd_core.control.hold import in_parts
-from ...svd_core.sampling import guidance
+from ...svd_core.sampling.guidance import PLAIN, Guidance, Shape
 from . import hold
 from .progress import generator
 
@@ -28,26 +28,39 @@ REPLACED = (
 
 
 class FrameGuider(comfy.samplers.CFGGuider):
-    """D = D_u + g_f (D_c - D_u) with one scale g per frame; replaces guidance patched onto the model, on a clone."""
+    """The core's guidance over frames and levels; replaces guidance patched onto the model, on a clone.
 
-    def __init__(self, model_patcher, scales: Callable[[int], Tensor]):
+    `scales` gives each of t frames its scale. `notes` are what the user should know.
+    """
+
+    def __init__(self, model_patcher, scales: Callable[[int], Tensor], shape: Shape = PLAIN):
         clone = model_patcher.clone()
         replaced = clone.model_options.pop("sampler_cfg_function", None)
-        self.notes = [REPLACED] if replaced is not None else []  # for the user
+        self.notes = [REPLACED] if replaced is not None else []
         super().__init__(clone)
-        self.scales = scales
+        self.scales, self.shape = scales, shape
+        self.sigmas: Tensor | None = None
+        self.guidance: Guidance | None = None
+
+    def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs) -> Tensor:
+        self.sigmas, self.guidance = sigmas.cpu(), None
+        return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)
 
     def predict_noise(self, x: Tensor, timestep: Tensor, model_options=None, seed=None) -> Tensor:
         """x t 4 h w, timestep (sigma) t -> denoised t 4 h w"""
-        scale = self.scales(x.shape[0])
+        if self.guidance is None or len(self.guidance.scale) != len(x):
+            self.guidance = Guidance(self.scales(len(x)), self.shape, self.sigmas)
+        guidance, sigma = self.guidance, timestep[0]
+        scale = guidance.scale_at(sigma)
         options = dict(model_options or {})
         uncond = self.conds.get("negative")
         if bool((scale == 1).all()) and not options.get("disable_cfg1_optimization", False):
             return self._sample(x, timestep, None, 1.0, options, seed)
 
         def frame_guidance(args):
-            # the host hands over x - denoised; guidance is linear, so the same formula holds
-            return guidance.guide(args["cond"], args["uncond"], scale.to(args["cond"]))
+            if self.shape.linear:  # then what holds for D holds for the x - D that the host hands over
+                return guidance(args["cond"], args["uncond"], sigma)
+            return args["input"] - guidance(args["cond_denoised"], args["uncond_denoised"], sigma)
 
         options["sampler_cfg_function"] = frame_guidance
         options["disable_cfg1_optimization"] = True  # frames below the maximum need the unconditional pass
@@ -76,9 +89,11 @@ def check_video_model(model) -> None:
         )
 
 
-def make_guider(model, positive, negative, scales: Callable[[int], Tensor]) -> FrameGuider:
+def make_guider(
+    model, positive, negative, scales: Callable[[int], Tensor], shape: Shape = PLAIN
+) -> FrameGuider:
     check_video_model(model)
-    guider = FrameGuider(model, scales)
+    guider = FrameGuider(model, scales, shape)
     guider.set_conds(positive, negative)
     return guider
 
@@ -119,10 +134,12 @@ def sample(
     guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int, *, callback: Callable | None = None
 ) -> dict:
     """Run the guider over the noise levels; LATENT in, LATENT out, which no longer starts lower than others."""
-    z = latent["samples"]
+    z, noise = latent["samples"], noise_like(latent, seed)
+    if variance := latent.get("start_variance", 0.0):
+        noise = noise * (1 + variance / float(sigmas[0]) ** 2) ** 0.5
     callback = callback or latent_preview.prepare_callback(guider.model_patcher, sigmas.shape[-1] - 1)
     out = guider.sample(
-        noise_like(latent, seed),
+        noise,
         z,
         sampler,
         sigmas,
@@ -131,5 +148,5 @@ def sample(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    rest = {key: value for key, value in latent.items() if key != "start_level"}
+    rest = {key: value for key, value in latent.items() if not key.startswith("start_")}
     return {**rest, "samples": out.to(comfy.model_management.intermediate_device())}

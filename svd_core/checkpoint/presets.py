@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 CHOICES = {  # the names that a preset may hold
-    "curve": ("linear", "triangle", "constant"),
+    "curve": ("linear", "triangle", "constant", "trapezoid"),
     "schedule": ("karras", "ays", "exponential", "consistency"),
     "sampler": ("euler", "heun", "dpmpp_2m", "euler_ancestral", "lcm"),
 }

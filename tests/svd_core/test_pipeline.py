@@ -9,6 +9,7 @@ from PIL import Image
 
 from svd_core import pipeline
 from svd_core.checkpoint.presets import CHOICES, PRESETS, Preset
+from svd_core.control import motion
 from svd_core.sampling import guidance, noise_levels, samplers
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -93,3 +94,17 @@ def test_names_in_presets_are_those_of_the_core():
     }
     assert all(getattr(preset, name) in CHOICES[name] for preset in PRESETS.values() for name in CHOICES)
     assert {"width", "height", *CHOICES} < {field.name for field in fields(Preset)}
+
+
+def test_shaped_guidance_and_a_lower_start_reach_the_sampler(svd):
+    guided = replace(svd, preset=replace(svd.preset, min_cfg=1.0, max_cfg=3.0, curve="linear"))
+    condition = pipeline.encode(guided, photo(svd))
+    plain = pipeline.sample(guided, condition)
+    nowhere = pipeline.sample(guided, condition, shape=guidance.Shape(from_level=0.0))
+    alone = replace(guided, preset=replace(guided.preset, max_cfg=1.0))
+    assert torch.equal(nowhere, pipeline.sample(alone, condition))
+    assert not torch.equal(nowhere, plain)
+    start = motion.colour(condition.concat, svd.preset.frames)
+    lower = pipeline.sample(guided, condition, start=(50.0, start))
+    assert lower.shape == plain.shape
+    assert not torch.equal(lower, plain)
