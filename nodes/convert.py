@@ -218,7 +218,9 @@ def curve(name: str, value: object) -> Callable[[Tensor], Tensor]:
     points = value.get("points") if isinstance(value, dict) else getattr(value, "points", value)
     good = isinstance(points, list | tuple) and points and all(_is_point(point) for point in points)
     if not good:
-        raise ValueError(f"{name} has points {str(points)[:60]}; a curve has pairs of finite x and y")
+        raise ValueError(
+            f"{name} has points {str(points)[:60]}; a curve has pairs of finite x and y: wire in a Curve Editor"
+        )
     interp = getattr(value, "interp", None)
     if callable(interp):
         return lambda x: torch.tensor([float(interp(float(at))) for at in x])

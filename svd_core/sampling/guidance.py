@@ -161,7 +161,7 @@ class Guidance:
         if s == self.last:
             raise ValueError(
                 f"momentum {self.shape.momentum:g} needs a sampler that asks once at each level, such as euler or "
-                "dpmpp_2m; set momentum to 0 for this one"
+                "dpmpp_2m; use momentum 0 with this one"
             )
         if self.sum is not None and s < self.last:
             delta = delta + self.shape.momentum * self.sum

@@ -110,6 +110,7 @@ def by_socket(trio):
         "INTERP_MODEL": st.none(),
         "HOOKS": st.none(),
         "BOOLEAN": st.booleans(),
+        "CURVE": st.none() | st.lists(st.tuples(st.floats(), st.floats(0, 1)), max_size=4),
     }
 
 
