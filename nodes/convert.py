@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -207,7 +208,7 @@ def empty_latent(frames: int, width: int, height: int) -> dict:
     return {"samples": torch.zeros(frames, 4, height // GRID, width // GRID)}
 
 
-def curve(name: str, value: object) -> Callable[[Tensor], Tensor]:
+def curve(name: str, value: Any) -> Callable[[Tensor], Tensor]:
     """CURVE -> the function it draws, at positions n in [0, 1] -> n.
 
     The host hands over an object with `interp`, or the points its editor stores: a list of x, y in [0, 1], joined
@@ -215,7 +216,7 @@ def curve(name: str, value: object) -> Callable[[Tensor], Tensor]:
     """
     if value is None:
         raise ValueError(f"{name} is empty; wire a Curve Editor into it, or choose another curve")
-    points = value.get("points") if isinstance(value, dict) else getattr(value, "points", value)
+    points: Any = value.get("points") if isinstance(value, dict) else getattr(value, "points", value)
     good = isinstance(points, list | tuple) and points and all(_is_point(point) for point in points)
     if not good:
         raise ValueError(
@@ -224,11 +225,11 @@ def curve(name: str, value: object) -> Callable[[Tensor], Tensor]:
     interp = getattr(value, "interp", None)
     if callable(interp):
         return lambda x: torch.tensor([float(interp(float(at))) for at in x])
-    xs, ys = (torch.tensor(column, dtype=torch.float64) for column in zip(*sorted(map(tuple, points))))
+    xs, ys = torch.tensor(sorted(map(tuple, points)), dtype=torch.float64).unbind(1)
     return lambda x: _straight(x.double(), xs, ys).float()
 
 
-def _is_point(point: object) -> bool:
+def _is_point(point: Any) -> bool:
     pair = isinstance(point, list | tuple) and len(point) == 2
     return pair and all(isinstance(v, int | float) and math.isfinite(v) for v in point)
 

@@ -146,6 +146,7 @@ class Guidance:
 
     def _weight(self, s: float) -> float:
         """The weight of a level, between two of the run's linear in log sigma."""
+        assert self.sigmas is not None  # as __init__ made sure
         sigmas = self.sigmas[:-1].flip(0).double().log()  # rising
         weights = OVER_LEVELS[self.shape.over_levels](self.sigmas).flip(0)
         at = min(max(math.log(s), float(sigmas[0])), float(sigmas[-1]))
@@ -218,7 +219,8 @@ def guided(
         if bool((run.scale_at(sigma) == 1).all()):
             return D_c(x, sigma)
         if batched:
-            return run(*both(torch.cat([x, x]), sigma).chunk(2)[::-1], sigma)
+            uncond, cond = both(torch.cat([x, x]), sigma).chunk(2)
+            return run(cond, uncond, sigma)
         return run(D_c(x, sigma), D_u(x, sigma), sigma)
 
     return denoise
