@@ -11,6 +11,7 @@ from .host import trained
 from .host.say import say
 
 ALWAYS = 10000.0  # a level above all others
+ADVANCED: dict[str, bool] = {"optional": True, "advanced": True}
 
 
 class PureSVDGuider(io.ComfyNode):
@@ -103,8 +104,7 @@ def _level_inputs():
             max=ALWAYS,
             step=0.01,
             round=False,
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="Highest noise level with guidance, standard deviation in latent units; above it the model's own "
             "answer to the photo stands, at half the cost. Trained levels reach 700; 10000 guides from the start.",
         ),
@@ -115,8 +115,7 @@ def _level_inputs():
             max=ALWAYS,
             step=0.01,
             round=False,
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="Guidance ends at this noise level, standard deviation in latent units; below it a step costs half. "
             "Trained levels reach down to 0.002; 0 guides to the end.",
         ),
@@ -124,8 +123,7 @@ def _level_inputs():
             "over_levels",
             options=list(OVER_LEVELS),
             default="even",
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="How guidance is shared out among the steps. even: the same at each; as CFG++: more at high noise, "
             "less at the end, the same on average.",
         ),
@@ -140,8 +138,7 @@ def _projection_inputs():
             min=0.0,
             max=1.0,
             step=0.05,
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="Share of guidance along the picture itself that stays, which raises contrast and colour. 1: all, as "
             "svd was trained to be sampled; 0: none, for high max_cfg without over-saturation (APG).",
         ),
@@ -152,8 +149,7 @@ def _projection_inputs():
             max=1.0,
             step=0.005,
             round=0.0001,
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="Largest root mean square of what guidance adds per unit of scale, standard deviation in latent "
             "units. 0: no limit, as trained; about 0.05 tames outliers, at every size alike.",
         ),
@@ -161,8 +157,7 @@ def _projection_inputs():
             "limit_over",
             options=["clip", "frame"],
             default="clip",
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="What the limit is measured over. clip: one factor for all frames, so that contrast does not pump; "
             "frame: each by itself.",
         ),
@@ -172,8 +167,7 @@ def _projection_inputs():
             min=-1.0,
             max=1.0,
             step=0.05,
-            optional=True,
-            advanced=True,
+            **ADVANCED,
             tooltip="Share of the guidance of the steps before that is added; below 0 it is taken off. 0: none, as "
             "trained; APG uses -0.5. Only for samplers that ask once a step, such as euler.",
         ),
