@@ -4,8 +4,9 @@ import math
 
 from comfy_api.latest import io, ui
 
+from ..svd_core.sampling import guidance_picture
 from ..svd_core.sampling.guidance import OVER_LEVELS, Guidance, Shape
-from . import convert, guidance_picture, widgets
+from . import convert, widgets
 from .host import guider as host_guider
 from .host import trained
 from .host.say import say

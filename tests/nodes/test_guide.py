@@ -140,7 +140,7 @@ def test_curves_that_are_none_get_one_sentence(host, ours, value):
 def test_picture_shows_scales_and_which_passes_are_saved(host, guided):
     from PIL import Image
 
-    drawing, core = host.pack("nodes.guidance_picture"), host.pack("svd_core.sampling.guidance")
+    drawing, core = host.pack("svd_core.sampling.guidance_picture"), host.pack("svd_core.sampling.guidance")
     levels = host.pack("svd_core.sampling.noise_levels").karras(5)
     run = core.Guidance(core.linear(1.0, 2.5, 14), core.Shape(from_level=100.0), levels)
     scale = drawing.scales(run, levels)

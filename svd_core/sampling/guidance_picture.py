@@ -7,7 +7,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from ..svd_core.sampling.guidance import Guidance
+from .guidance import Guidance
 
 CELL_W, CELL_H, LEFT, TOP = 30, 16, 64, 44
 COLD, HOT, SKIPPED = (38, 66, 110), (245, 166, 35), (58, 58, 58)
