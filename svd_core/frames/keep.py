@@ -12,6 +12,8 @@ from .filters import gaussian, resize, smooth
 
 STILL, MOVING = 0.01, 0.02  # largest difference of a pixel that stands still, least of one that moves
 KEPT, LOST = 0.08, 0.2  # departure from the cross-fade of a still pixel: left as it is, undone
+SURROUNDINGS = gaussian(4.0)  # pixels
+LEVEL, STANDS_OUT = 0.03, 0.1  # difference from the surroundings of an even ground, of a stroke
 FOUND, NOT_FOUND = 0.2, 0.4  # largest difference from what the flow leads to: the same thing, another
 LIGHT_CELLS = 32  # along the longer side, in which light is added up
 AROUND_CELL = gaussian(2.0)  # cells over which it is added up: a body may have moved as far
@@ -24,7 +26,8 @@ def stillness(a: Tensor, b: Tensor, around: Sequence[Tensor | None] = (None, Non
     """Where both frames show the same: 1 c H W, 1 c H W -> 1 1 H W in [0, 1]
 
     Single pixels of moving texture are equal by chance. Believed are patches of 2 x 2 pixels, such as the strokes of
-    subtitles, and pixels that stand still in the frame before or after as well.
+    subtitles, and pixels that stand still in the frame before or after as well, if they stand out; on an even ground
+    something may pass between two frames.
     """
     still = sameness(a, b)
     patches = -F.max_pool2d(-F.pad(still, (1, 1, 1, 1)), 2, 1)
@@ -32,7 +35,8 @@ def stillness(a: Tensor, b: Tensor, around: Sequence[Tensor | None] = (None, Non
     for one, neighbour in zip((a, b), around):
         if neighbour is not None:
             believed = torch.maximum(believed, torch.minimum(still, sameness(one, neighbour)))
-    return believed
+    y = a.mean(1, keepdim=True)
+    return believed * (((y - smooth(y, SURROUNDINGS)).abs() - LEVEL) / (STANDS_OUT - LEVEL)).clamp(0, 1)
 
 
 def sameness(a: Tensor, b: Tensor) -> Tensor:
