@@ -8,12 +8,14 @@ from .camera import PureSVDCameraMove
 from .condition import PureSVDImageToVideo
 from .control import PureSVDLoadControlNet
 from .decode import PureSVDDecode
+from .drag import PureSVDDrag
 from .follow import PureSVDFollow
 from .guide import PureSVDGuider
 from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
 from .lora import PureSVDLoadLora, PureSVDLoraHook
 from .manifest import PureSVDManifest
+from .orbit import PureSVDImageToOrbit
 from .sample import PureSVDSample
 
 NODES = [
@@ -24,11 +26,13 @@ NODES = [
     PureSVDGuider,
     PureSVDSample,
     PureSVDDecode,
+    PureSVDImageToOrbit,
     PureSVDManifest,
     PureSVDBetween,
     PureSVDLoadLora,
     PureSVDLoraHook,
     PureSVDCameraMove,
+    PureSVDDrag,
     PureSVDFollow,
     PureSVDLoadControlNet,
     *interpolate.NODES,

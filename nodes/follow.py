@@ -11,6 +11,7 @@ from ..svd_core.frames.filters import gaussian, smooth
 from ..svd_core.sampling.noise_levels import RHO, SIGMA_MAX, SIGMA_MIN
 from . import convert
 from .host import hold as host_hold
+from .host import trained
 
 FITS = ["crop", "pad", "stretch"]
 
@@ -22,6 +23,8 @@ class Levels:
 
 
 ADHERENCE = {"loose": Levels(120.0, 45.0), "follow": Levels(75.0, 31.0), "strict": Levels(75.0, 5.0)}
+# The embedded checkpoint decides its layout far lower; measured by how far a pan arrives.
+NANO = {"loose": Levels(75.0, 2.0), "follow": Levels(75.0, 1.0), "strict": Levels(75.0, 0.3)}
 
 
 class PureSVDFollow(io.ComfyNode):
@@ -73,7 +76,8 @@ class PureSVDFollow(io.ComfyNode):
     def execute(
         cls, model, vae, images, latent, adherence, weak_level, strong_level, feather, fit, mask=None
     ) -> io.NodeOutput:
-        levels = chosen(adherence, weak_level, strong_level)
+        names = NANO if trained.of_model(model)[0].name == "svd_nano" else ADHERENCE
+        levels = chosen(names[adherence], weak_level, strong_level)
         t, _, h, w = convert.latent(latent).shape
         clip = convert.pixels(images)
         if len(clip) != t:
@@ -159,10 +163,9 @@ def _fit_inputs():
     ]
 
 
-def chosen(adherence: str, weak_level: float, strong_level: float) -> Levels:
-    """The levels of a name, or those given."""
+def chosen(named: Levels, weak_level: float, strong_level: float) -> Levels:
+    """The levels of a name, or those given instead."""
     convert.check_finite(weak_level=weak_level, strong_level=strong_level)
-    named = ADHERENCE[adherence]
     levels = Levels(
         named.weak if weak_level < 0 else weak_level, named.strong if strong_level < 0 else strong_level
     )

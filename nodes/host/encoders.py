@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from itertools import accumulate
 
 import comfy.clip_vision
 import comfy.model_management
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ...svd_core.conditioning.encode import encode
+from ...svd_core.conditioning.orbit import Orbit
 from ...svd_core.signatures import Encode
 from .. import convert
 from .clip_vision import PureClipVision
@@ -111,12 +113,41 @@ def native(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: in
     return _pair(context, vae.encode(pixels.movedim(1, -1)), numbers)
 
 
+def orbit(clip_vision, vae, x: Tensor, path: Orbit, augmentation_level: float, seed: int):
+    """The object on white, x 1 3 H W in [-1, 1] -> positive, negative for SV3D, as it was trained."""
+    context, concat = encode(
+        image_encoder(clip_vision),
+        vae_encoder(vae),
+        x,
+        image_size=clip_vision.image_size,
+        augmentation_level=augmentation_level,
+        generator=generator(seed, AUGMENTATION_DOMAIN),
+    )
+    angles = {"elevation": list(path.elevations), "azimuth": list(path.azimuths)}
+    return _described(context, concat, {**angles, "augmentation_level": augmentation_level})
+
+
+def native_orbit(clip_vision, vae, image: Tensor, size: int, frames: int, elevation: float):
+    """IMAGE -> the same by the host's node: its crops, its VAE encoder, and the input view first and last."""
+    vae_encoder(vae)  # refuses other latents
+    context = clip_vision.encode_image(image).image_embeds.unsqueeze(0)
+    pixels = comfy.utils.common_upscale(image.movedim(-1, 1), size, size, "bilinear", "center")
+    step = 360 / (max(frames, 2) - 1)
+    azimuths = list(accumulate([step] * (frames - 1), initial=0))
+    angles = {"elevation": [elevation] * frames, "azimuth": azimuths}
+    return _described(context, vae.encode(pixels.movedim(1, -1)[..., :3]), angles)
+
+
+def _described(context: Tensor, concat: Tensor, known: dict):
+    """context 1 1 e, concat 1 4 h w and what else is known -> CONDITIONING with the picture, and without"""
+    positive = [[context, {**known, "concat_latent_image": concat}]]
+    negative = [[torch.zeros_like(context), {**known, "concat_latent_image": torch.zeros_like(concat)}]]
+    return positive, negative
+
+
 COMPATIBILITY: dict[str, Callable] = {"reference": reference, "native": native}
 
 
 def _pair(context: Tensor, concat: Tensor, numbers: Numbers):
     """context 1 1 e, concat 1 4 h w -> CONDITIONING with the photo, and without"""
-    known = asdict(numbers)
-    positive = [[context, {**known, "concat_latent_image": concat}]]
-    negative = [[torch.zeros_like(context), {**known, "concat_latent_image": torch.zeros_like(concat)}]]
-    return positive, negative
+    return _described(context, concat, asdict(numbers))

@@ -114,6 +114,20 @@ def layers(
     return found
 
 
+def tracked(place: Tensor, shown: Tensor, *, height: int, width: int, radius: float) -> Layer:
+    """A disc carried through places t 2 in pixels, drawn in the frames where `shown` (t) is true."""
+    region = disc(place[0], radius * min(height, width), height=height, width=width)
+    still = torch.zeros(len(place))
+    return Layer(region, place - place[0], still, still + 1, shown)
+
+
+def tracks(drawing: Drawing, progress: Tensor, *, height: int, width: int) -> list[Tensor]:
+    """Where each path, then each pin, is in each frame, in pixels: t 2 each"""
+    to_pixels = torch.tensor([width - 1.0, height - 1.0])
+    moved = [along(torch.tensor(path.points) * to_pixels, progress) for path in drawing.paths]
+    return moved + [(torch.tensor(pin) * to_pixels).expand(len(progress), -1) for pin in drawing.pins]
+
+
 def pins(drawing: Drawing, *, height: int, width: int, radius: float) -> Tensor:
     """Discs around the points that stay: 1 1 H W"""
     held = torch.zeros(1, 1, height, width)

@@ -18,6 +18,7 @@ HUB = "https://huggingface.co/stabilityai"
 MODELS = {
     "svd.safetensors": f"{HUB}/stable-video-diffusion-img2vid",
     "svd_xt.safetensors": f"{HUB}/stable-video-diffusion-img2vid-xt",
+    "sv3d_p.safetensors": f"{HUB}/sv3d",
     "sd_xl_base_1.0.safetensors": f"{HUB}/stable-diffusion-xl-base-1.0",
 }
 
@@ -222,8 +223,8 @@ GRAPHS = {  # prompt -> graph
 }
 FOLLOW = Group(
     "4  Follow and sample",
-    "**Follow Clip** holds the guide clip while the layout is decided, then lets go. `strict` suits the embedded "
-    "checkpoint; start with `follow` on svd and svd_xt. " + TRAINED,
+    "**Follow Clip** holds the guide clip while the layout is decided, then lets go. `loose` leaves the model more "
+    "room, `strict` less. " + TRAINED,
     ("9 4",),
 )
 GRAPHS |= {
@@ -245,6 +246,49 @@ GRAPHS |= {
             ),
             FOLLOW,
             replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
+        ),
+    ),
+    "drag": Graph(
+        "Drag",
+        "# Draw what moves\nDraw on the photo, in the node: **drag** to move a part, **click** to pin a point, then press **Run**.",
+        (
+            PHOTO,
+            Group(
+                "2  Draw the motion",
+                "Drag over a part, or draw its **outline** first and pull the arrow. What plays here is the guide clip. "
+                "`frames` must be the video's: 14 for the embedded checkpoint and svd, 25 for svd_xt.",
+                ("8",),
+            ),
+            replace(
+                DESCRIBE,
+                title="3  What the model is told",
+                note="A low `motion_bucket_id`, 17 to 40, lets the guide clip decide.",
+            ),
+            FOLLOW,
+            replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
+        ),
+    ),
+    "orbit": Graph(
+        "Orbit",
+        "# Around an object\nOne picture of one object becomes a clip that goes all around it.",
+        (
+            Group(
+                "1  Object and checkpoint",
+                "Choose a picture of **one object**, best on a plain ground or with alpha. This graph needs "
+                "`sv3d_p.safetensors` in `models/checkpoints`; the template names where it comes from.",
+                ("1 2",),
+            ),
+            Group(
+                "2  The orbit",
+                "The object is put in the middle of white. The dial shows where the camera stands; the orange dot, the given "
+                "view, is the **last** frame. `wave` and `list` are for sv3d_p alone.",
+                ("3",),
+            ),
+            SAMPLE,
+            replace(
+                SAVE,
+                note="The clip loops without a doubled frame. **Create Video** sets how fast it goes around.",
+            ),
         ),
     ),
     "lock_the_camera": Graph(

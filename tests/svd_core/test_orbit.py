@@ -1,0 +1,71 @@
+"""SV3D's orbits against the reference's own angles, and the object's place on white."""
+
+import math
+
+import pytest
+import torch
+
+from svd_core.conditioning import orbit
+
+assert_close = torch.testing.assert_close
+
+
+def test_static_orbit_has_the_references_angles():
+    """linspace(0, 360, 22)[1:] mod 360 less its last, in radians; polar 80 degrees."""
+    made = orbit.static()
+    polar, azimuth = orbit.radians(made)
+    wanted = torch.linspace(0, 360, 22, dtype=torch.float64)[1:] % 360
+    wanted = ((wanted - wanted[-1]) % 360).deg2rad().float()
+    assert_close(azimuth, wanted, rtol=0, atol=1e-6)
+    assert_close(polar, torch.full((21,), math.radians(80.0)), rtol=0, atol=1e-6)
+    assert made.azimuths[0] == pytest.approx(17.142857, abs=1e-6)
+    assert made.azimuths[-2:] == (pytest.approx(342.857143, abs=1e-6), 0.0)
+
+
+def test_the_other_direction_mirrors_the_orbit_and_ends_at_the_input_view():
+    there, back = orbit.azimuths(), orbit.azimuths(direction=-1)
+    assert_close(torch.tensor(back), (360 - torch.tensor(there)) % 360)
+    assert back[-1] == 0
+
+
+def test_a_wave_swings_about_its_elevation_and_ends_there():
+    made = orbit.wave(elevation=10, amplitude=20, waves=2)
+    assert made.elevations[-1] == 10
+    assert max(made.elevations) == pytest.approx(30, abs=0.6)
+    assert min(made.elevations) == pytest.approx(-10, abs=0.6)
+    assert made.azimuths == orbit.static().azimuths
+    assert orbit.wave(amplitude=0) == orbit.static()
+    with pytest.raises(ValueError, match="lower elevation or amplitude"):
+        orbit.wave(elevation=80, amplitude=20)
+
+
+def test_lists_are_counted_from_their_last_and_stay_in_order():
+    made = orbit.listed([90, 30, 60], [5])
+    assert made.azimuths == (30, 330, 0)
+    assert made.elevations == (5, 5, 5)
+    for azimuth, elevation in (([], [5]), ([1, 2], [1, 2, 3]), ([1, math.nan], [1]), ([1, 2], [91])):
+        with pytest.raises(ValueError, match="elevations"):
+            orbit.listed(azimuth, elevation)
+
+
+@pytest.mark.parametrize("ratio", [1.0, 0.917, 0.5])
+def test_the_object_fills_the_ratio_in_the_middle_of_white(ratio):
+    photo, alpha = torch.zeros(1, 3, 120, 200), torch.zeros(1, 1, 120, 200)
+    photo[:, 0] = 1
+    alpha[..., 10:70, 100:190] = 1
+    made = orbit.centred(photo, alpha, ratio=ratio)
+    assert made.shape == (1, 3, 576, 576)
+    red = (made[0, 1] < 0.5).nonzero()
+    low, high = red.amin(0), red.amax(0) + 1
+    assert abs(int(high[1] - low[1]) - ratio * 576) <= 576 / 90
+    assert_close((low + high) / 2, torch.tensor([288.0, 288.0]), rtol=0, atol=576 / 90 / ratio / 2 + 1)
+    assert torch.equal(made[0, :, 0, 0], torch.ones(3)) or ratio == 1.0
+    assert float(made[0, 0].min()) > 0.95, "no dark fringe"
+
+
+def test_what_cannot_be_placed_is_refused():
+    photo = torch.zeros(1, 3, 40, 200)
+    with pytest.raises(ValueError, match="shows no object"):
+        orbit.centred(photo, torch.zeros(1, 1, 40, 200))
+    with pytest.raises(ValueError, match="use a ratio above 0"):
+        orbit.centred(photo, torch.ones(1, 1, 40, 200), ratio=0)
