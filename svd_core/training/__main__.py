@@ -1,4 +1,4 @@
-"""python -m svd_core.training vae|temporal|footage|camera|finish|export|all"""
+"""python -m svd_core.training vae|temporal|footage|camera|finish|export|all|lora"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import nano
+from . import adapt, nano
 from .stages import ORDER, build_footage, export_file, train_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
@@ -37,8 +37,12 @@ class Progress:
 
 
 def main(arguments: list[str]) -> int:
+    torch.set_num_threads(1)
+    if arguments[:1] == ["lora"]:
+        return adapt.main(arguments[1:], shipped=SHIPPED, on_step=Progress("lora"))
     parser = argparse.ArgumentParser(
-        prog="python -m svd_core.training", description="Train svd-nano, stage by stage."
+        prog="python -m svd_core.training",
+        description="Train svd-nano, stage by stage; `lora` trains a LoRA on your own clips (lora --help).",
     )
     parser.add_argument("stage", choices=(*ORDER, "export", "all"))
     parser.add_argument(
@@ -56,7 +60,6 @@ def main(arguments: list[str]) -> int:
         "--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)"
     )
     args = parser.parse_args(arguments)
-    torch.set_num_threads(1)
     try:
         for stage in (*ORDER, "export") if args.stage == "all" else (args.stage,):
             perform(stage, args)

@@ -1,0 +1,173 @@
+"""python -m svd_core.training lora: a LoRA on clips of one's own, for any SVD checkpoint."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from ..adapters.names import NATIVE
+from ..checkpoint.load import SVD, load
+from ..checkpoint.read import read
+from ..checkpoint.write import write_safetensors
+from ..models.ops import runs_bfloat16
+from ..quality.read import PICTURES
+from ..quality.read import Clip as Source
+from . import films, lora, pictures
+from .camera import motion_bucket
+from .loop import Run, Training, train
+
+LOW = 400  # lines below which the noise of the earlier stages serves better
+Say = Callable[[str], object]
+
+
+def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
+    """The command line, checked."""
+    parser = argparse.ArgumentParser(
+        prog="python -m svd_core.training lora",
+        description="Train a LoRA of the video U-Net on clips. A run that was stopped goes on with the same command.",
+    )
+    parser.add_argument(
+        "--clips", type=Path, required=True, help="a folder of videos, or of folders of pictures"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="the LoRA to write, .safetensors")
+    parser.add_argument(
+        "--model", type=Path, default=shipped, help="an SVD checkpoint (default: the embedded one)"
+    )
+    parser.add_argument(
+        "--parts",
+        nargs="+",
+        default=["temporal attention"],
+        choices=lora.TRAINABLE,
+        help="default: temporal attention",
+    )
+    parser.add_argument("--rank", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--batch", type=int, default=4, help="clips that share a step, one after the other")
+    parser.add_argument("--frames", type=int, help="default: as the checkpoint was trained")
+    parser.add_argument("--width", type=int, help="pixels, a multiple of 64")
+    parser.add_argument("--height", type=int, help="pixels, a multiple of 64")
+    parser.add_argument(
+        "--fps", type=float, help="of folders of pictures (default: as the checkpoint was trained)"
+    )
+    parser.add_argument(
+        "--bucket", type=float, help="one motion bucket for all clips (default: as they move)"
+    )
+    parser.add_argument("--save-memory", action="store_true", help="slower, with the memory of one block")
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args(arguments)
+    for name in ("width", "height"):
+        if (value := getattr(args, name)) is not None and (value < 64 or value % 64):
+            raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
+    for name in ("rank", "steps", "batch", "frames", "lr"):
+        if (value := getattr(args, name)) is not None and value <= 0:
+            raise ValueError(f"{name} {value} is not above 0; use at least 1, for lr 1e-4")
+    return args
+
+
+def sources(folder: Path) -> list[Path]:
+    """Videos, and folders of pictures, in the order of their names."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is not a folder; name one that holds videos or folders of pictures")
+    known = [p for p in sorted(folder.iterdir()) if not p.name.startswith(".")]
+    if any(p.suffix.lower() in PICTURES for p in known):
+        return [folder]
+    return [
+        p
+        for p in known
+        if p.is_dir() or p.suffix.lower() in (".mp4", ".webm", ".mkv", ".mov", ".avi", ".gif")
+    ]
+
+
+@torch.no_grad()
+def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
+    """Every source encoded: its first frames, cropped and not squashed."""
+    preset, weight = svd.preset, next(svd.vae.parameters())
+    found = []
+    for path in sources(args.clips):
+        source, frames = Source(path), args.frames or preset.frames
+        x = list(islice(source, frames))
+        if len(x) < frames:
+            say(f"{path.name} is left out: it has {len(x)} of {frames} frames")
+            continue
+        x = films.crop(
+            torch.stack(x) * 2 - 1, height=args.height or preset.height, width=args.width or preset.width
+        )
+        fps = source.fps or args.fps or preset.fps
+        moved = films.speed(x)
+        bucket = motion_bucket(moved, fps=fps) if args.bucket is None else args.bucket
+        say(f"{path.name}: {moved:.2f} pixels a frame of 256, {fps:g} fps, motion bucket {bucket:.0f}")
+        clip = films.encode(
+            x.to(weight),
+            fps=fps,
+            bucket=bucket,
+            image_size=svd.clip.config.image_size,
+            vae_encoder=svd.vae.encode,
+            image_encoder=svd.clip,
+        )
+        found.append(clip)
+    return found
+
+
+def run(arguments: list[str], *, shipped: Path, on_step: Callable[..., None] | None, say: Say) -> Path:
+    """Train, resuming if the same run was stopped, and write the LoRA."""
+    args = options(arguments, shipped)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    low = device == "cuda" or runs_bfloat16()
+    checkpoint = read(args.model)
+    svd = load(checkpoint, dtype=torch.bfloat16 if device == "cuda" else torch.float32, device=device)
+    clips = gather(svd, args, say)
+    names = lora.attach(svd.unet, parts=args.parts, rank=args.rank, seed=args.seed)
+    if args.save_memory:
+        lora.save_memory(svd.unet)
+    height, width = args.height or svd.preset.height, args.width or svd.preset.width
+    say(lora.memory(svd.unet, frames=args.frames or svd.preset.frames, height=height, width=width))
+    weight = next(svd.vae.parameters())
+    draw = films.Draw(P_mean=0.7 if height < LOW else 1.0)
+    loss = films.FilmLoss(clips, draw, lambda x: svd.vae.encode(x.to(weight)))
+    settings = Run(
+        "lora", args.steps, args.lr, warmup=min(100, args.steps // 10 + 1), ema=0.99, bf16=low,
+        parts=args.batch, seed=args.seed,
+    )  # fmt: skip
+    training = Training(svd.unet, settings, args.out.with_suffix(".training.safetensors"))
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=low):
+        before = films.watch(svd.unet, loss) if not training.path.exists() else {}
+    train(training, loss, on_step=on_step, on_sheet=lambda t: _curves(t, args.out))
+    training.load(training.ema, training.parameters)
+    with torch.autocast(device, dtype=torch.bfloat16, enabled=low):
+        after = films.watch(svd.unet, loss)
+    for sigma, value in after.items():
+        was = f" (before: {before[sigma]:.4g})" if before else ""
+        say(f"error at noise level {sigma}: {value:.4g}{was}")
+    facts = dict(
+        model=args.model.name, parts=args.parts, rank=args.rank, steps=args.steps, frames=len(clips[0].z)
+    )
+    facts |= dict(width=width, height=height, layers=len(names), buckets=[round(c.bucket) for c in clips])
+    write_safetensors(args.out, lora.tensors(training.ema, args.rank), {"puresvd_lora": json.dumps(facts)})
+    say(
+        f"{args.out} holds {len(names)} layers under {NATIVE} names; Load LoRA (SVD) and ComfyUI's own loader take it"
+    )
+    return args.out
+
+
+def _curves(training: Training, out: Path) -> None:
+    pictures.save(out.with_name(f"{out.stem}-curves.png"), pictures.curves(training.history, title="lora"))
+
+
+def main(arguments: list[str], *, shipped: Path, on_step: Callable[..., None]) -> int:
+    """The command; 1 and a sentence where something does not fit."""
+    try:
+        run(arguments, shipped=shipped, on_step=on_step, say=lambda text: sys.stderr.write(f"{text}\n"))
+    except (ValueError, OSError, FloatingPointError) as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; the same command goes on from the last saved step\n")
+        return 130
+    return 0
