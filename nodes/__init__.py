@@ -16,7 +16,7 @@ from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
 from .lora import PureSVDLoadLora, PureSVDLoraHook
 from .manifest import PureSVDManifest
 from .orbit import PureSVDImageToOrbit
-from .sample import PureSVDSample
+from .sample import PureSVDSample, PureSVDSampleUntil
 
 NODES = [
     PureSVDLoadCheckpoint,
@@ -25,6 +25,7 @@ NODES = [
     PureSVDSigmas,
     PureSVDGuider,
     PureSVDSample,
+    PureSVDSampleUntil,
     PureSVDDecode,
     PureSVDImageToOrbit,
     PureSVDManifest,

@@ -1,11 +1,16 @@
-"""Sampling in one node."""
+"""Sampling in one node, once or until the video moves as asked."""
+
+import json
 
 from comfy_api.latest import io
 
+from ..svd_core.quality import measure, search
 from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert, widgets
 from .host import guider as host_guider
 from .host import trained
+from .host import vae as host_vae
+from .host.progress import on_step, trying
 from .host.say import say
 
 
@@ -65,3 +70,173 @@ class PureSVDSample(io.ComfyNode):
         shown = say((notes if asked else []) + guider.notes)
         out = host_guider.sample(guider, latent, host_guider.sampler(SAMPLERS[sampler]), levels, seed)
         return io.NodeOutput(out, ui=shown)
+
+
+LADDERS = ["seed", "seed and bucket", "seed and start level"]
+SHARED = (
+    11  # inputs of Sample Video that Sample Until repeats; what Sample Video gains later comes after these
+)
+
+
+def goal_inputs():
+    return [
+        io.Vae.Input("vae", tooltip="The VAE of the checkpoint: each try is decoded to be measured."),
+        io.Float.Input(
+            "target",
+            default=0.03,
+            min=0.0,
+            max=10.0,
+            step=0.001,
+            tooltip="Speed in picture widths per second, as Measure Video gives it: at 0.1 the picture moves by its own "
+            "width in ten seconds.",
+        ),
+        io.Combo.Input(
+            "goal",
+            options=list(search.GOALS),
+            default="at least",
+            tooltip="Is the target the least speed that is wanted, or the most?",
+        ),
+        io.Combo.Input(
+            "of",
+            options=list(search.OF),
+            default="all",
+            tooltip="What must move: all: the mean of everything; camera: what the whole picture shares; objects: the "
+            "fastest of what moves beside the camera.",
+        ),
+    ]
+
+
+def try_inputs():
+    return [
+        io.Int.Input(
+            "tries",
+            default=4,
+            min=1,
+            max=16,
+            tooltip="Number of videos that are made at most. The first that reaches the target is taken, else the nearest.",
+        ),
+        io.Combo.Input(
+            "ladder",
+            options=LADDERS,
+            default="seed",
+            tooltip="What changes from try to try. seed: the next seed alone; seed and bucket: the motion bucket goes "
+            "towards 255, or towards 1 for at most; seed and start level: sampling starts at 300, 100, 70, 50, which "
+            "frees motion, so only for at least.",
+        ),
+        io.Float.Input(
+            "fps",
+            default=0.0,
+            min=0.0,
+            max=1000.0,
+            step=0.001,
+            tooltip="Frames per second at which the clip will play; 0 takes the fps that Image to Video told the model.",
+        ),
+    ]
+
+
+class PureSVDSampleUntil(io.ComfyNode):
+    @classmethod
+    def define_schema(cls):
+        return io.Schema(
+            node_id="PureSVDSampleUntil",
+            display_name="Sample Video Until It Moves",
+            category="video/svd",
+            description="Sample Video again and again, with the next seed, until the video moves as fast as asked, or as "
+            "slowly. The first that does is taken; if none does, the nearest. The same graph gives the same video.",
+            search_aliases=["svd", "ksampler", "retry", "motion", "best of", "seed search"],
+            inputs=[*PureSVDSample.define_schema().inputs[:SHARED], *goal_inputs(), *try_inputs()],
+            outputs=[
+                io.Latent.Output(display_name="latent", tooltip="The denoised clip, for Decode Video."),
+                io.Int.Output(display_name="seed", tooltip="The seed of that clip."),
+                io.String.Output(
+                    display_name="report", tooltip="Whether the target was met, and every try, as JSON."
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model,
+        positive,
+        negative,
+        latent,
+        seed,
+        steps,
+        min_cfg,
+        max_cfg,
+        curve,
+        schedule,
+        sampler,
+        vae,
+        target,
+        goal,
+        of,
+        tries,
+        ladder,
+        fps,
+    ) -> io.NodeOutput:
+        convert.latent(latent)
+        rungs = Rungs(seed, tries, ladder, goal)
+        wanted, decoder = search.Goal(target, of, goal), host_vae.exact(vae)
+        rate = fps or told_fps(convert.conditioning("positive", positive))
+
+        def attempt(k):
+            trying(k, tries)
+            told = (rungs.told(positive, k), rungs.told(negative, k), rungs.started(latent, k))
+            drawn = (rungs.seed(k), steps, min_cfg, max_cfg, curve, schedule, sampler)
+            out = PureSVDSample.execute(model, *told, *drawn).args[0]
+            images = decoder.decode_exact(out["samples"])
+            return (out, k), measure(images.movedim(-1, 1), fps=rate, on_step=on_step())
+
+        found = search.search(attempt, wanted, tries=tries)
+        out, best = found.found
+        return io.NodeOutput(out, rungs.seed(best), as_json(found, wanted, rungs))
+
+
+class Rungs:
+    """What changes from try to try; try 0 is exactly what the user asked for."""
+
+    def __init__(self, seed, tries, ladder, goal):
+        if ladder == LADDERS[2] and goal != search.GOALS[0]:
+            raise ValueError(
+                f"a lower start level gives more motion, the goal is {goal}; use the ladder seed, or seed and bucket"
+            )
+        self.first, self.tries, self.ladder, self.goal = seed, tries, ladder, goal
+
+    def seed(self, k):
+        return (self.first + k) & 0xFFFF_FFFF_FFFF_FFFF
+
+    def told(self, conditioning, k):
+        """CONDITIONING with the motion bucket of try k"""
+        if self.ladder != LADDERS[1] or k == 0:
+            return conditioning
+        return [
+            [context, details | {"motion_bucket_id": self.bucket(details["motion_bucket_id"], k)}]
+            if "motion_bucket_id" in details
+            else [context, details]
+            for context, details in conditioning
+        ]
+
+    def bucket(self, told, k):
+        return search.bucket(float(told), k, tries=self.tries, side=self.goal)
+
+    def started(self, latent, k):
+        """LATENT with the start level of try k"""
+        if self.ladder != LADDERS[2] or k == 0:
+            return latent
+        return {**latent, "start_level": search.level(widgets.start_level(latent), k)}
+
+
+def told_fps(positive):
+    """The fps that the model was told; the trained 7 where nothing was said."""
+    return float(positive[0][1].get("fps") or 7.0)
+
+
+def as_json(found, wanted, rungs):
+    tries = [
+        {"seed": rungs.seed(k), "score": score, "met": wanted.met(score)}
+        for k, score in enumerate(found.scores)
+    ]
+    asked = {"goal": wanted.side, "target": wanted.target, "of": wanted.of, "ladder": rungs.ladder}
+    return json.dumps({"met": found.met, "seed": rungs.seed(found.best), **asked, "tries": tries}, indent=1)

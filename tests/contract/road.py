@@ -91,6 +91,8 @@ def every_node(photo):
     }
     adapter = {"model": model, "lora_name": "nano.safetensors", "strength": 0.5}
     adapter |= dict.fromkeys(LORA_PARTS, 1.0)
+    until = described | choice | guidance | {"vae": ["2", 2], "target": 0.0, "goal": "at least", "of": "all"}
+    until |= {"tries": 2, "ladder": "seed and bucket", "fps": 6.0}
     more = {
         "lora": ("PureSVDLoadLora", adapter),
         "hook": ("PureSVDLoraHook", adapter),
@@ -100,9 +102,13 @@ def every_node(photo):
         "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
         "levels": ("PureSVDSigmas", choice | noise),
         "guider": ("PureSVDGuider", {"model": ["lora", 0]} | described | guidance),
+        "until": (
+            "PureSVDSampleUntil",
+            {"model": model, "latent": ["3", 2], "seed": 1, "sampler": "euler"} | until,
+        ),
         "noise": ("DisableNoise", {}),  # RandomNoise reseeds torch for everybody
         "sampler": ("KSamplerSelect", {"sampler_name": "euler"}),
-        "custom": ("SamplerCustomAdvanced", custom | {"latent_image": ["4", 0]}),
+        "custom": ("SamplerCustomAdvanced", custom | {"latent_image": ["until", 0]}),
         "redecoded": ("PureSVDDecode", {"vae": ["parts", 2], "samples": ["custom", 0], "memory": 0.0}),
         "smooth": (
             "PureSVDInterpolate",

@@ -166,6 +166,7 @@ TABLE = {
     "PureSVDDeflicker": {},
     "PureSVDColorLock": {},
     "PureSVDMeasure": {},
+    "PureSVDSampleUntil": {"tries": st.just(1)},
 }
 
 

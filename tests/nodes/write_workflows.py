@@ -152,6 +152,21 @@ GRAPHS = {  # prompt -> graph
             replace(SAVE, title="5  Frames to file"),
         ),
     ),
+    "image_to_video_until_it_moves": Graph(
+        "Image to Video, until it moves",
+        "# A video that moves as fast as asked\nSampled again with other seeds until it does.",
+        (
+            PHOTO,
+            DESCRIBE,
+            Group(
+                "3  Sample until it moves",
+                "`target` is a speed in **picture widths per second**; the embedded checkpoint reaches about 0.04. The "
+                "first of at most `tries` videos that reaches it is taken, else the nearest; the text tells which.",
+                ("4", "8"),
+            ),
+            SAVE,
+        ),
+    ),
     "image_to_video_native_sampler": Graph(
         "Image to Video with Native Sampler",
         "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "

@@ -116,6 +116,7 @@ def result(studio: Studio) -> None:
 CARD_TEXTS = {  # of graphs that run on the embedded checkpoint: what the card says
     "Image to Video": "embedded checkpoint",
     "Image to Video, measured": "measured",
+    "Image to Video, until it moves": "until it moves",
     "Image to Video with Native Sampler": "native sampler",
     "Image to Video with Custom Sampler": "custom sampler",
     "Image to Video, smooth": "28 frames a second",
