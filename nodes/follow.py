@@ -24,7 +24,7 @@ class Levels:
 
 ADHERENCE = {"loose": Levels(120.0, 45.0), "follow": Levels(75.0, 31.0), "strict": Levels(75.0, 5.0)}
 # The embedded checkpoint decides its layout far lower; measured by how far a pan arrives.
-NANO = {"loose": Levels(75.0, 2.0), "follow": Levels(75.0, 1.0), "strict": Levels(75.0, 0.3)}
+NANO = {"loose": Levels(75.0, 0.6), "follow": Levels(75.0, 0.3), "strict": Levels(75.0, 0.1)}
 
 
 class PureSVDFollow(io.ComfyNode):
