@@ -15,6 +15,7 @@ from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
 from .lora import PureSVDLoadLora, PureSVDLoraHook
 from .manifest import PureSVDManifest
+from .motion import PureSVDMotion
 from .orbit import PureSVDImageToOrbit
 from .sample import PureSVDSample, PureSVDSampleUntil
 
@@ -22,6 +23,7 @@ NODES = [
     PureSVDLoadCheckpoint,
     PureSVDLoadParts,
     PureSVDImageToVideo,
+    PureSVDMotion,
     PureSVDSigmas,
     PureSVDGuider,
     PureSVDSample,

@@ -17,6 +17,8 @@ WHERE_LORAS = "put it into ComfyUI/models/loras"
 WHERE_CONTROLNETS = "put it into ComfyUI/models/controlnet"
 NO_CONTROLNET = "no ControlNet found"
 NO_LORA = "no LoRA found"
+STATISTICS = "svd_statistics"  # folder below the host's models
+STATISTICS_WHERE = f"a safetensors file in ComfyUI/models/{STATISTICS} with Expectation_x_0 (frames x 4 x height/8 x width/8) and trCov_d"
 DEPTH = 3  # folders below models/diffusers that are looked into
 
 
@@ -88,6 +90,17 @@ def controlnet_path(name: str) -> str:
             f"no ControlNet {name[:200]!r}: {WHERE_CONTROLNETS}, then press R in the editor to refresh the list"
         )
     return path
+
+
+def statistics() -> list[str]:
+    """Names of statistics files for the start of sampling."""
+    return sorted(path.name for path in Path(folder_paths.models_dir, STATISTICS).glob("*.safetensors"))
+
+
+def statistics_path(name: str) -> str:
+    if name not in statistics():
+        raise ValueError(f"no statistics {name[:200]!r}: put {STATISTICS_WHERE}, then press R in the editor")
+    return str(Path(folder_paths.models_dir, STATISTICS, name))
 
 
 def stamp(path: str) -> str:

@@ -63,6 +63,12 @@ def _position(log_sigma: float, logs: Tensor) -> float:
     return max(0.0, float(i + (logs[i] - log_sigma) / (logs[i] - logs[i + 1])))
 
 
+def karras_share(level: float) -> float:
+    """The share of the trained Karras schedule that lies at and below a noise level, as KSampler's denoise counts."""
+    low, high, at = (v ** (1 / RHO) for v in (SIGMA_MIN, SIGMA_MAX, max(level, SIGMA_MIN)))
+    return (at - low) / (high - low)
+
+
 def append_zero(sigmas: Tensor) -> Tensor:
     return torch.cat([sigmas, sigmas.new_zeros(1)])
 

@@ -100,7 +100,8 @@ def every_node(photo):
         "controlled": ("ControlNetApplyAdvanced", applied),
         "hooked": ("ConditioningSetProperties", HOOKED | {"cond_NEW": ["3", 0], "hooks": ["hook", 0]}),
         "parts": ("PureSVDLoadParts", parts | {"weight_dtype": "fp32"}),
-        "levels": ("PureSVDSigmas", choice | noise),
+        "moved": ("PureSVDMotion", described | {"latent": ["3", 2], "strength": 0.5}),
+        "levels": ("PureSVDSigmas", choice | noise | {"latent": ["moved", 2]}),
         "guider": ("PureSVDGuider", {"model": ["lora", 0]} | described | guidance),
         "until": (
             "PureSVDSampleUntil",

@@ -155,6 +155,7 @@ TABLE = {
     "PureSVDLoadParts": {"unet_name": PARTS, "vae_name": PARTS, "clip_name": PARTS},
     "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
     "PureSVDInterpolate": {"source_fps": RATES},
+    "PureSVDMotion": {},
     "PureSVDSigmas": {},
     "PureSVDGuider": {},
     "PureSVDSample": {},
