@@ -99,13 +99,8 @@ class PureSVDMotion(io.ComfyNode):
     ) -> io.NodeOutput:
         convert.conditioning("positive", positive)
         convert.conditioning("negative", negative)
-        convert.check_finite(
-            strength=strength,
-            start_level=start_level,
-            blur=blur,
-            blur_factor=blur_factor,
-            until_level=until_level,
-        )
+        convert.check_finite(strength=strength, start_level=start_level, until_level=until_level)
+        convert.check_finite(blur=blur, blur_factor=blur_factor)
         z = convert.latent(latent)
         early = (
             early_positive
@@ -125,10 +120,14 @@ class PureSVDMotion(io.ComfyNode):
             told = [conditions.with_bucket_raised(entries, strength) for entries in told]
         level = min(start_level or motion.start_level(strength), SIGMA_MAX)
         if level < SIGMA_MAX:
-            start = start_of(mean, statistics_name, positive, z)
-            lower = {"start_level": level, "start_variance": start.variance}
-            latent = {**latent, "samples": start.mean / SCALE, **lower}
+            latent = lowered(latent, level, start_of(mean, statistics_name, positive, z))
         return io.NodeOutput(*told, latent, karras_share(level))
+
+
+def lowered(latent: dict, level: float, start: Start) -> dict:
+    """The LATENT that says where its sampling starts."""
+    said = {"start_level": level, "start_variance": start.variance}
+    return {**latent, "samples": start.mean / SCALE, **said}
 
 
 def start_of(mean: str, statistics_name: str, positive: list, z: Tensor) -> Start:
