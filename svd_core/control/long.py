@@ -1,0 +1,202 @@
+"""Videos longer than a model's window: chunks that share one frame, held to the colours they began with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..signatures import Denoise, OnStep, Sampler
+from .two_frames import shifted
+
+GAIN, OFFSET = 0.1, 0.1  # most that a chunk is corrected: gain, and offset in deviations of the first frame
+STILL, BLURRED = 0.2, 0.6  # share of the first chunk's motion and sharpness under which a chunk is warned of
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many frames are made in how many chunks of t, of which each shares a frame with the next."""
+
+    frames: int
+    chunks: int
+    t: int
+
+
+def plan(seconds: float, fps: float, t: int, *, closed: bool) -> Plan:
+    """Chunks for a length in seconds; a closed end cannot be cut off, so its chunks are kept whole."""
+    if not (math.isfinite(seconds) and math.isfinite(fps) and seconds > 0 and fps > 0):
+        raise ValueError(f"{seconds:g} seconds at {fps:g} fps is not a length; use numbers above 0")
+    if t < 3:
+        raise ValueError(f"a window of {t} frames leaves nothing to continue with; use at least 3")
+    frames = max(2, round(seconds * fps))
+    chunks = 1 + math.ceil(max(0, frames - t) / (t - 1))
+    return Plan(chunks * (t - 1) + 1 if closed else frames, chunks, t)
+
+
+@dataclass(frozen=True)
+class Drift:
+    """What a chunk did to the colours: per channel, over the chunk, and what of it was taken back."""
+
+    gain: list[float]
+    offset: list[float]
+    clamped: bool
+    motion: float  # mean step from frame to frame
+    sharpness: float  # deviation of the Laplacian of its last frame
+    position: float | None  # the join's step over the median one
+    bend: float | None  # the same of the change of step
+
+
+def reanchor(z: Tensor, strength: float, deviation: Tensor) -> tuple[Tensor, list[float], list[float], bool]:
+    """Take back the trend of mean and deviation over a chunk t c h w, in proportion to the time since its first frame.
+
+    strength 0..1; deviation c, of the frame that the video began with. Returns the chunk, gains and offsets found, and
+    whether they went beyond what is corrected. The first frame is untouched, so the join has no step.
+    """
+    u = torch.linspace(0, 1, len(z), dtype=torch.float64)
+    mean, spread = z.double().mean((2, 3)).cpu(), z.double().std((2, 3)).clamp_min(1e-6).cpu()
+    offset, log_gain = slope(u, mean), slope(u, spread.log())
+    most = OFFSET * deviation.double().cpu()
+    held_gain = log_gain.clamp(math.log(1 - GAIN), math.log(1 + GAIN))
+    held_offset = torch.minimum(torch.maximum(offset, -most), most)
+    factor = (-strength * u[:, None] * held_gain).exp()[..., None, None].to(z)
+    shift = (strength * u[:, None] * held_offset)[..., None, None].to(z)
+    middle = mean[..., None, None].to(z)
+    out = torch.cat([z[:1], ((z - middle) * factor + middle - shift)[1:]]) if strength else z
+    clamped = bool((held_gain != log_gain).any() or (held_offset != offset).any())
+    return out, log_gain.exp().tolist(), offset.tolist(), clamped
+
+
+def slope(u: Tensor, y: Tensor) -> Tensor:
+    """Least-squares slope of y t c over u t: c"""
+    v = (u - u.mean())[:, None]
+    return (v * (y - y.mean(0))).sum(0) / v.square().sum()
+
+
+def extend(
+    chunk: Callable[[int, Tensor | None], Tensor],
+    way: Plan,
+    *,
+    strength: float,
+    closed: bool = False,
+    begin: Tensor | None = None,
+    on_chunk: Callable[[int, Tensor, Drift], None] | None = None,
+) -> Tensor:
+    """The whole video, frames c h w, from chunk(k, the video so far or None) -> t c h w, unscaled latents.
+
+    Chunk k is asked for with what came before it alone, so a longer video begins with the shorter one. `begin` is such
+    a beginning: whole chunks of it are taken as they are. A closing chunk keeps its own colours.
+    """
+    clip, start = begun(begin, way.t)
+    for k in range(start, way.chunks):
+        z = chunk(k, clip)
+        if clip is not None:
+            z = torch.cat([clip[-1:], z[1:]])
+        first = z if clip is None else clip
+        last = closed and k == way.chunks - 1
+        z, gain, offset, clamped = reanchor(z, 0.0 if last else strength, first[0].std((1, 2)))
+        drift = Drift(gain, offset, clamped, motion(z), sharpness(z[-1]), *join(clip, z))
+        clip = z if clip is None else torch.cat([clip, z[1:]])
+        if on_chunk is not None:
+            on_chunk(k, clip, drift)
+    assert clip is not None
+    return clip[: way.frames]
+
+
+def begun(begin: Tensor | None, t: int) -> tuple[Tensor | None, int]:
+    """The whole chunks of a beginning, and their number."""
+    whole = 0 if begin is None else (len(begin) - 1) // (t - 1)
+    return (None, 0) if begin is None or whole < 1 else (begin[: whole * (t - 1) + 1], whole)
+
+
+def motion(z: Tensor) -> float:
+    return float((z[1:] - z[:-1]).abs().mean())
+
+
+def sharpness(z: Tensor) -> float:
+    """Deviation of the Laplacian: c h w"""
+    inner = z[:, 1:-1, 1:-1]
+    return float((z[:, :-2, 1:-1] + z[:, 2:, 1:-1] + z[:, 1:-1, :-2] + z[:, 1:-1, 2:] - 4 * inner).std())
+
+
+def join(clip: Tensor | None, z: Tensor) -> tuple[float | None, float | None]:
+    """Step and change of step where z goes on from the clip, over their medians inside z."""
+    if clip is None or len(clip) < 2 or len(z) < 4:
+        return None, None
+    steps = torch.cat([clip[-1:] - clip[-2:-1], z[1:] - z[:-1]])
+    sizes, bends = steps.flatten(1).norm(dim=1), (steps[1:] - steps[:-1]).flatten(1).norm(dim=1)
+    position, bend = sizes[1] / sizes[2:].median(), bends[0] / bends[1:].median()
+    return (float(position), float(bend)) if bool(position.isfinite() and bend.isfinite()) else (None, None)
+
+
+def search(sampler: Sampler, starts: list[Tensor], *, until: float, step: Tensor) -> Sampler:
+    """A sampler that takes each start (b t) c h w down to level `until` and goes on with the best.
+
+    Best is whose first predicted step is nearest to `step` c h w, the one the video arrived with; scaled latents.
+    """
+
+    def run(
+        denoise: Denoise,
+        x: Tensor,
+        sigmas: Tensor,
+        *,
+        generator: torch.Generator | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        stop, n = stop_of(sigmas, until), steps_of(sigmas, until, len(starts))
+        seen: dict[str, Tensor] = {}
+
+        def watched(x: Tensor, sigma: Tensor) -> Tensor:
+            seen["D"] = denoise(x, sigma)
+            return seen["D"]
+
+        best = None
+        for i, start in enumerate(starts):
+            report = shifted(on_step, i * stop, n)
+            y = sampler(watched, start, sigmas[: stop + 1], generator=generator, on_step=report)
+            error = float((seen["D"][1] - seen["D"][0] - step.to(y)).square().sum())
+            if best is None or error < best[0]:
+                best = (error, y)
+        assert best is not None
+        report = shifted(on_step, len(starts) * stop, n)
+        return sampler(denoise, best[1], sigmas[stop:], generator=generator, on_step=report)
+
+    return run
+
+
+def stop_of(sigmas: Tensor, until: float) -> int:
+    """Steps down to the first level not above `until`; at least one, and one is left."""
+    return max(1, min(int((sigmas > until).sum()), len(sigmas) - 2))
+
+
+def steps_of(sigmas: Tensor, until: float, candidates: int) -> int:
+    n = len(sigmas) - 1
+    return n if candidates < 2 or n < 2 else n + (candidates - 1) * stop_of(sigmas, until)
+
+
+def report(drifts: list[Drift], frames: int, fps: float) -> str:
+    """A line a chunk, warnings in words, and JSON in the last line."""
+    lines = [f"{frames} frames at {fps:g} fps, {frames / fps:.2f} s"]
+    warnings = []
+    for k, drift in enumerate(drifts):
+        gains = ", ".join(f"{100 * (g - 1):+.1f}" for g in drift.gain)
+        seam = "" if drift.position is None else f", join {drift.position:.2f} of a usual step"
+        lines.append(f"chunk {k + 1}: contrast {gains} % per channel, motion {drift.motion:.4f}{seam}")
+        if k and drift.clamped and drifts[k - 1].clamped:
+            warnings.append(
+                f"chunk {k + 1}: colours drift faster than they are corrected; raise anchor, or lower next_cfg"
+            )
+        if drift.motion < STILL * drifts[0].motion:
+            warnings.append(
+                f"chunk {k + 1}: hardly moves any more; raise motion_bucket_id, or try candidates 3"
+            )
+        if drift.sharpness < BLURRED * drifts[0].sharpness:
+            warnings.append(
+                f"chunk {k + 1}: has become blurred; lower next_augmentation, or make a shorter video"
+            )
+    rows = [drift.__dict__ for drift in drifts]
+    told = {"frames": frames, "fps": fps, "chunks": rows, "warnings": warnings}
+    return "\n".join([*lines, *warnings, json.dumps(told)])

@@ -1,0 +1,137 @@
+"""Long videos: lengths, joins, colours held to a clamp, and the search for a continuation."""
+
+import json
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from svd_core.control import long
+from svd_core.sampling import samplers
+from svd_core.sampling.noise_levels import karras
+
+
+def texture(seed=0):
+    return torch.randn(4, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def drifting(gain, offset=0.0, t=14):
+    """A chunk maker whose picture gains contrast over each chunk, evenly in log; nothing moves."""
+
+    def chunk(k, clip):
+        last = texture() if clip is None else clip[-1]
+        u = torch.linspace(0, 1, t).view(-1, 1, 1, 1)
+        mean = last.mean((1, 2), keepdim=True)
+        return (last - mean) * gain**u + mean + offset * u
+
+    return chunk
+
+
+def spread(clip):
+    return float((clip[-1].std((1, 2)) / clip[0].std((1, 2))).mean())  # channels keep their means
+
+
+@pytest.mark.parametrize("t", [3, 14, 25])
+def test_plan_covers_every_length(t):
+    for frames in range(2, 200):
+        way = long.plan(frames / 7, 7, t, closed=False)
+        assert way.frames == frames
+        assert (way.chunks - 1) * (t - 1) + 1 < max(frames, 2) or way.chunks == 1
+        assert way.chunks * (t - 1) + 1 >= frames
+        closed = long.plan(frames / 7, 7, t, closed=True)
+        assert closed.frames == way.chunks * (t - 1) + 1
+    assert long.plan(0.001, 7, t, closed=False).frames == 2
+
+
+def test_three_percent_a_chunk_comes_out_flat():
+    way = long.plan(8 * 13 / 7, 7, 14, closed=False)
+    free, half, held = (long.extend(drifting(1.03), way, strength=a) for a in (0.0, 0.7, 1.0))
+    assert spread(free) == pytest.approx(1.03**8, rel=0.02)
+    assert spread(held) == pytest.approx(1, abs=1e-4)
+    assert spread(half) == pytest.approx(1.03 ** (0.3 * 8), rel=0.005)
+    assert math.log(spread(half)) <= math.log(spread(free)) / 3
+
+
+def test_offset_is_held_too():
+    way = long.plan(4 * 13 / 7, 7, 14, closed=False)
+    free, held = (long.extend(drifting(1.0, 0.05), way, strength=a) for a in (0.0, 1.0))
+    assert_close((free[-1] - free[0]).mean(), torch.tensor(0.2 * 52 / 53), rtol=0.03, atol=0)
+    assert_close((held[-1] - held[0]).mean(), torch.tensor(0.0), rtol=0, atol=1e-5)
+
+
+def test_real_fade_is_not_flattened_beyond_the_clamp():
+    way = long.plan(13 / 7 + 1 / 7, 7, 14, closed=False)
+    clip = long.extend(drifting(0.4), way, strength=1.0)
+    assert spread(clip) == pytest.approx(0.4 / 0.9, rel=1e-4)
+
+
+def test_first_frame_and_joins_are_untouched():
+    z = drifting(1.2)(0, None)
+    out, gain, _, clamped = long.reanchor(z, 1.0, z[0].std((1, 2)))
+    assert torch.equal(out[0], z[0])
+    assert clamped
+    assert_close(torch.tensor(gain), torch.full((4,), 1.2), rtol=1e-4, atol=0)
+
+
+def walking(k, clip):
+    """Depends on the number of the chunk and the past alone, as every chunk must."""
+    noise = torch.randn(14, 4, 8, 8, generator=torch.Generator().manual_seed(k))
+    return noise + (texture() if clip is None else clip[-1])
+
+
+def test_longer_video_begins_with_the_shorter_one_and_resumes():
+    short, longer = (long.extend(walking, long.plan(s, 7, 14, closed=False), strength=0.7) for s in (4, 9))
+    assert torch.equal(longer[: len(short)], short)
+    asked = []
+    again = long.extend(
+        lambda k, clip: asked.append(k) or walking(k, clip),
+        long.plan(9, 7, 14, closed=False),
+        strength=0.7,
+        begin=short,
+    )
+    assert torch.equal(again, longer)
+    assert asked == [2, 3, 4], "two whole chunks of the 28 frames were taken over"
+
+
+def test_closing_chunk_keeps_its_colours():
+    way = long.plan(13 / 7, 7, 14, closed=True)
+    closed = long.extend(drifting(1.05), way, strength=1.0, closed=True)
+    assert spread(closed) == pytest.approx(1.05, rel=1e-5)
+
+
+def test_search_goes_on_with_the_step_that_fits():
+    """Each start denoises to a ramp of its own slope, the mean of its frames; the search finds the asked slope."""
+    sigmas, ramp = karras(8), torch.arange(6.0).view(6, 1, 1, 1)
+
+    def denoise(x, sigma):
+        return ramp * torch.sign(x.mean()) * x.mean().abs().clamp(max=3) / 3 * torch.ones_like(x)
+
+    starts = [torch.full((6, 2, 3, 3), float(v)) * 700 for v in (-1, 1)]
+    seen = []
+    run = long.search(samplers.euler, starts, until=20.0, step=torch.ones(2, 3, 3))
+    out = run(denoise, starts[0], sigmas, on_step=lambda i, n: seen.append((i, n)))
+    assert_close(out[5], torch.full((2, 3, 3), 5.0), rtol=0.4, atol=0)
+    steps = long.steps_of(sigmas, 20.0, 2)
+    assert seen == [(i, steps) for i in range(steps)]
+    assert_close(
+        long.search(samplers.euler, starts[:1], until=20.0, step=torch.ones(2, 3, 3))(
+            denoise, starts[0], sigmas
+        ),
+        samplers.euler(denoise, starts[0], sigmas),
+    )
+
+
+def test_report_warns_in_words():
+    drifts = []
+    way = long.plan(3 * 13 / 7, 7, 14, closed=False)
+    clip = long.extend(drifting(1.3), way, strength=0.0, on_chunk=lambda k, clip, drift: drifts.append(drift))
+    text = long.report(drifts, len(clip), 7)
+    assert "chunk 2: colours drift faster than they are corrected" in text
+    assert json.loads(text.splitlines()[-1])["frames"] == len(clip)
+
+
+@pytest.mark.parametrize("given", [(0, 7, 14), (float("nan"), 7, 14), (5, 0, 14), (5, 7, 2)])
+def test_absurd_lengths_get_one_sentence(given):
+    with pytest.raises(ValueError, match="use (numbers above 0|at least 3)"):
+        long.plan(*given, closed=False)
