@@ -8,7 +8,7 @@ from comfy_api.latest import io
 from torch import Tensor
 
 from ..svd_core.frames.filters import gaussian, smooth
-from ..svd_core.sampling.noise_levels import RHO, SIGMA_MAX, SIGMA_MIN
+from ..svd_core.sampling.noise_levels import karras_share
 from . import convert
 from .host import hold as host_hold
 from .host import trained
@@ -94,7 +94,7 @@ class PureSVDFollow(io.ComfyNode):
         z = vae.encode(convert.image(convert.fit(clip, *size, fit)))
         held = host_hold.patch(model, z, m, levels.strong)
         start = {**latent, "samples": z, "start_level": levels.weak}
-        return io.NodeOutput(held, start, denoise(levels.weak))
+        return io.NodeOutput(held, start, karras_share(levels.weak))
 
 
 def _socket_inputs():
@@ -182,9 +182,3 @@ def to_latent(mask: Tensor, feather: int) -> Tensor:
         mask = smooth(mask, gaussian(feather / 2))
     share = F.avg_pool2d(mask, convert.GRID)
     return share if feather else (share >= 0.5).to(mask)
-
-
-def denoise(level: float) -> float:
-    """The share of the trained Karras schedule that lies at and below a noise level."""
-    low, high, at = (v ** (1 / RHO) for v in (SIGMA_MIN, SIGMA_MAX, max(level, SIGMA_MIN)))
-    return (at - low) / (high - low)

@@ -18,7 +18,7 @@ def rates():
     return [
         io.Float.Input(
             "source_fps",
-            default=6.0,
+            default=7.0,
             min=0.001,
             max=1000.0,
             step=0.001,

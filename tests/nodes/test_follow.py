@@ -170,9 +170,9 @@ def test_levels_by_name_and_by_number(host, follow):
 
 def test_denoise_lets_karras_begin_at_the_start_level(host):
     """The tail that a native sampler runs: int(steps / denoise) levels, the last steps + 1 of them."""
-    follow, karras = host.pack("nodes.follow"), host.pack("svd_core.sampling.noise_levels").karras
+    levels = host.pack("svd_core.sampling.noise_levels")
     for level in (120.0, 75.0, 31.0):
-        tail = karras(int(100 / follow.denoise(level)))[-101:]
+        tail = levels.karras(int(100 / levels.karras_share(level)))[-101:]
         assert float(tail[0]) == pytest.approx(level, rel=0.05)
 
 
