@@ -40,10 +40,11 @@ def is_end_of_fade(a: Tensor, b: Tensor, beyond: Tensor) -> bool:
 
 
 def is_flat(a: Tensor, b: Tensor) -> bool:
-    """Is there nothing to follow in what changes, because one of the two has nothing in it?  1 c H W, 1 c H W"""
+    """Has one of two frames nothing to follow in what changes, but the other has?  1 c H W, 1 c H W"""
     a, b = (thumbnail(x[:, :3].float()) for x in (a, b))
     where = changed(a, b)
-    return any(float(moments(x, where)[1].max()) <= CONTRAST_FLOOR for x in (a, b))
+    flat = [float(moments(x, where)[1].max()) <= CONTRAST_FLOOR for x in (a, b)]
+    return flat[0] != flat[1]
 
 
 def thumbnail(x: Tensor) -> Tensor:
