@@ -15,7 +15,8 @@ from svd_core.checkpoint import read as checkpoint
 from svd_core.checkpoint import write as export
 from svd_core.models.vae import SCALE
 from svd_core.sampling import guidance, noise_levels, samplers
-from svd_core.training import judge, photographs, stages
+from svd_core.training import footage, judge, library, photographs, stages
+from svd_core.training.diffusion import Stage
 from svd_core.training.photographs import JUDGING
 
 measures = pytest.importorskip("svd_core.training.measures")
@@ -24,6 +25,7 @@ for package in ("skimage", "sklearn"):
 
 FILE = Path(__file__).resolve().parent.parent / "svd_core" / "nano" / "svd_nano.safetensors"
 SIZE = 256
+COLOURFUL = ("astronaut.png", "chelsea.png", "coffee.png", "flower.jpg", "rocket.jpg")
 
 
 @pytest.fixture(scope="module")
@@ -119,37 +121,59 @@ def test_short_clip_starts_as_its_picture(svd):
     assert measures.psnr(frames[:1], image) >= 20
 
 
+def mean(measure, clips_by_bucket, *buckets):
+    return np.mean([measure(frames) for (_, bucket), frames in clips_by_bucket.items() if bucket in buckets])
+
+
 @pytest.mark.slow
-def test_first_frames_reach_20_db(clips_by_bucket):
+def test_first_frames_reach_24_db(clips_by_bucket):
     values = [
         measures.psnr(frames[:1], judge.photograph(name, size=SIZE))
         for (name, bucket), frames in clips_by_bucket.items()
         if bucket == 127
     ]
-    assert np.mean(values) >= 20
+    assert np.mean(values) >= 24
 
 
 @pytest.mark.slow
 def test_motion_rises_with_the_bucket(clips_by_bucket):
     speeds = {key: measures.speed(frames) for key, frames in clips_by_bucket.items()}
     ranks = [measures.spearman(judge.BUCKETS, [speeds[name, b] for b in judge.BUCKETS]) for name in JUDGING]
-    assert np.mean(ranks) >= 0.8
-    still = np.mean([speeds[name, 1] for name in JUDGING])
-    moving = np.mean([speeds[name, 255] for name in JUDGING])
-    assert still < 0.25  # pixels a frame; measured 0.09
-    assert moving > 2 * still  # measured 0.52: less than the 1.5 asked for, see the model card
+    assert np.mean(ranks) >= 0.9
+    assert np.mean([speeds[name, 1] for name in JUDGING]) < 0.25  # pixels a frame
+
+
+@pytest.mark.slow
+def test_pictures_stay_whole_while_they_slide(clips_by_bucket):
+    assert mean(measures.wholeness, clips_by_bucket, 127) >= 25  # a true slide through the autoencoder: 33.5
+    assert mean(measures.wholeness, clips_by_bucket, 255) >= 21
 
 
 @pytest.mark.slow
 def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
     moving = [clips_by_bucket[name, bucket] for name, bucket in product(JUDGING, (127, 255))]
     flows = [measures.optical_flow(frames) for frames in moving]
-    assert (
-        np.mean([measures.camera_share(flow) for flow in flows]) > 0.5
-    )  # true pans, encoded and decoded: 0.7 to 0.8
-    assert (
-        np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0
-    )  # what moved can be found again
+    assert np.mean([measures.camera_share(flow) for flow in flows]) > 0.7
+    assert np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0.35
+
+
+@pytest.mark.slow
+def test_last_frames_keep_detail_and_colour(clips_by_bucket):
+    assert 0.75 < mean(measures.detail, clips_by_bucket, 127) < 1.2
+    kept = [
+        measures.chroma(clips_by_bucket[name, 127][-1], judge.photograph(name, size=SIZE)[0])[0]
+        for name in JUDGING
+        if name in COLOURFUL
+    ]
+    assert np.mean(kept) >= 0.85
+
+
+@pytest.mark.slow
+def test_movement_is_known_at_high_noise(svd):
+    _, pictures = library.stills(size=footage.SIZE, judging=True)
+    found = footage.shoot(pictures[::5], svd.vae, svd.clip)
+    share = judge.still_share(svd, found, Stage(((32, 1),), 0, 1, still=0), sigma=16.0, films=8)
+    assert share[-1] < 0.3  # 0.15 is wanted, see the model card
 
 
 @pytest.mark.slow

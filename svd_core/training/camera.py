@@ -92,12 +92,12 @@ def place(
 
 
 def film(z: Tensor, seen: Tensor, corner: tuple[int, int], *, size: int, cell: int = CELL) -> Tensor:
-    """The windows t c size size of one picture c h w, or of a clip's frames t c h w, that `views` says.
+    """The windows t c size size of a picture c h w that `views` says.
 
     `corner` is the first window's, y x in pixels. Bicubic; beyond the border the picture is mirrored.
     """
     h, w = z.shape[-2:]
     centre = torch.tensor([corner[1] / cell, corner[0] / cell]) + (size - 1) / 2
     grid = (2 * (points(seen, size=size) + centre) + 1) / torch.tensor([w, h]) - 1
-    z = z.expand(len(seen), -1, -1, -1) if z.dim() == 3 else z
-    return F.grid_sample(z.float(), grid, mode="bicubic", padding_mode="reflection", align_corners=False)
+    z = z.float().expand(len(seen), -1, -1, -1)
+    return F.grid_sample(z, grid, mode="bicubic", padding_mode="reflection", align_corners=False)

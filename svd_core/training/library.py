@@ -51,12 +51,6 @@ def files() -> tuple[Path, ...]:
     return tuple(contents.values())
 
 
-def frames_of(path: Path) -> int:
-    """How many frames the file has."""
-    with Image.open(path) as image:
-        return getattr(image, "n_frames", 1)
-
-
 def square(image: Image.Image, *, size: int, badged: bool) -> np.ndarray:
     """The centre square, below the badge if there is one: size size 3 uint8."""
     image = image.convert("RGB")
@@ -67,16 +61,10 @@ def square(image: Image.Image, *, size: int, badged: bool) -> np.ndarray:
     return np.asarray(image.resize((size, size), Image.Resampling.LANCZOS, reducing_gap=3.0))
 
 
-def read(path: Path, *, size: int, first: int = 0, count: int = 1, stride: int = 1) -> np.ndarray:
-    """Frames of a file, t size size 3 uint8; fewer than `count` at the end of the file."""
-    frames = []
+def read(path: Path, *, size: int) -> np.ndarray:
+    """A picture, or the first frame of an animation: size size 3 uint8."""
     with Image.open(path) as image:
-        last = getattr(image, "n_frames", 1)
-        for k in range(first, min(last, first + count * stride), stride):
-            if k:
-                image.seek(k)
-            frames.append(square(image, size=size, badged=path.name.startswith(BADGED)))
-    return np.stack(frames)
+        return square(image, size=size, badged=path.name.startswith(BADGED))
 
 
 def thumbnails(pictures: np.ndarray) -> np.ndarray:
@@ -102,7 +90,7 @@ def stills(*, size: int, judging: bool) -> tuple[list[Path], np.ndarray]:
     Training pictures that nearly copy a judging one are left out.
     """
     found = [path for path in files() if judges(path.name) == judging]
-    pictures = np.concatenate([read(path, size=size) for path in found])
+    pictures = np.stack([read(path, size=size) for path in found])
     if judging:
         return found, pictures
     _, held_out = stills(size=64, judging=True)

@@ -105,7 +105,7 @@ def draw(training: Training, home: Path) -> None:
         return
     vae = VAE(training.model.config)
     vae.load_state_dict(training.averaged())
-    x = library.to_tensor(np.stack([library.read(path, size=128)[0] for path in library.files()[::50]]))
+    x = library.to_tensor(np.stack([library.read(path, size=128) for path in library.files()[::50]]))
     y = torch.cat([vae.decode(vae.encode(picture[None]), t=1) for picture in x])
     pictures.save(home / f"{name}-sheet.png", pictures.sheet([x, y]))
 

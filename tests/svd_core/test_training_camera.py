@@ -87,9 +87,3 @@ def test_first_window_stays_inside_where_there_is_no_room():
         y, x = place(np.random.default_rng(0), seen, size=32, within=(32, 33))
         assert y == 0
         assert 0 <= x <= CELL
-
-
-def test_clip_is_filmed_frame_by_frame():
-    clip = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 1, 12, 12)
-    frames = film(clip, views(MOVEMENTS["right"], speed=4.0, frames=3, size=4), (8, 8), size=4)
-    assert_close(frames, clip[..., :4, :4], rtol=0, atol=1e-5)

@@ -39,14 +39,13 @@ def test_each_picture_is_found_once_in_the_order_of_names(folder):
 
 def test_badge_is_cut_off_before_the_centre_square(folder):
     assert (library.read(folder / "api_0.webp", size=16) == 35).all()
-    assert (library.read(folder / "image_0.webp", size=16)[0, 0] > 200).all()
+    assert (library.read(folder / "image_0.webp", size=16)[0] > 200).all()
 
 
-def test_frames_are_read_with_a_stride_up_to_the_end(folder):
-    frames = library.read(folder / "video.webp", size=16, first=1, count=5, stride=2)
-    assert frames.shape == (2, 16, 16, 3)
-    assert frames[:, 0, 0, 0].tolist() == [60, 180]
-    assert library.frames_of(folder / "video.webp") == 4
+def test_animation_gives_its_first_frame(folder):
+    frame = library.read(folder / "video.webp", size=16)
+    assert frame.shape == (16, 16, 3)
+    assert (frame == 0).all()
 
 
 def test_names_split_the_library_whatever_its_folder():
