@@ -16,6 +16,7 @@ from svd_core.checkpoint import write as export
 from svd_core.models.vae import SCALE
 from svd_core.sampling import guidance, noise_levels, samplers
 from svd_core.training import footage, judge, library, photographs, stages
+from svd_core.training.camera import bucket_speed
 from svd_core.training.diffusion import Stage
 from svd_core.training.photographs import JUDGING
 
@@ -35,8 +36,8 @@ def svd():
 
 @pytest.fixture(scope="module")
 def clips_by_bucket(svd):
-    """14 frames for each of 8 photographs and 5 buckets, ten AYS steps without guidance: minutes."""
-    sigmas = noise_levels.ays(10)
+    """14 frames for each of 8 photographs and 5 buckets, sampled as the preset says: minutes."""
+    sigmas = noise_levels.SCHEDULES[svd.preset.schedule](svd.preset.steps)
     return {
         (name, bucket): judge.generate(
             svd, judge.photograph(name, size=SIZE), judge.Choice(motion_bucket_id=bucket, sigmas=sigmas)
@@ -144,9 +145,16 @@ def test_motion_rises_with_the_bucket(clips_by_bucket):
 
 
 @pytest.mark.slow
+def test_speed_is_what_the_bucket_says(clips_by_bucket):
+    for bucket in judge.BUCKETS[1:]:
+        travelled = mean(measures.travel, clips_by_bucket, bucket)
+        assert travelled == pytest.approx(bucket_speed(bucket, fps=7), rel=0.25)
+
+
+@pytest.mark.slow
 def test_pictures_stay_whole_while_they_slide(clips_by_bucket):
-    assert mean(measures.wholeness, clips_by_bucket, 127) >= 25  # a true slide through the autoencoder: 33.5
-    assert mean(measures.wholeness, clips_by_bucket, 255) >= 21
+    assert mean(measures.wholeness, clips_by_bucket, 127) >= 28  # a true slide through the autoencoder: 33.5
+    assert mean(measures.wholeness, clips_by_bucket, 255) >= 23
 
 
 @pytest.mark.slow
@@ -154,7 +162,7 @@ def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
     moving = [clips_by_bucket[name, bucket] for name, bucket in product(JUDGING, (127, 255))]
     flows = [measures.optical_flow(frames) for frames in moving]
     assert np.mean([measures.camera_share(flow) for flow in flows]) > 0.7
-    assert np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0.35
+    assert np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0.45
 
 
 @pytest.mark.slow
@@ -173,7 +181,7 @@ def test_movement_is_known_at_high_noise(svd):
     _, pictures = library.stills(size=footage.SIZE, judging=True)
     found = footage.shoot(pictures[::5], svd.vae, svd.clip)
     share = judge.still_share(svd, found, Stage(((32, 1),), 0, 1, still=0), sigma=16.0, films=8)
-    assert share[-1] < 0.3  # 0.15 is wanted, see the model card
+    assert share[-1] < 0.15
 
 
 @pytest.mark.slow

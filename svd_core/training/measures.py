@@ -62,15 +62,11 @@ def camera_share(flow: np.ndarray) -> float:
     return float((fitted**2).sum() / (wanted**2).sum())
 
 
-def wholeness(frames: Tensor) -> float:
-    """PSNR of the last frame laid onto the first by the one affine movement that fits best (ECC), where they overlap.
-
-    Sees crumbling: grain and patches that go their own ways follow no single movement. 0 where nothing fits.
-    """
+def best_affine(frames: Tensor) -> np.ndarray | None:
+    """The affine movement that lays the last frame onto the first best (ECC): 2 3, in pixels; None where nothing fits."""
     first, last = grey(frames[:1])[0], grey(frames[-1:])[0]
-    H, W = first.shape
     best, found = -1.0, None
-    for start in range(0, W // 5, 4):  # the fit finds only what it starts near to
+    for start in range(0, first.shape[1] // 5, 4):  # the fit finds only what it starts near to
         guess = np.float32([[1, 0, -start], [0, 1, 0]])
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
         try:
@@ -79,13 +75,33 @@ def wholeness(frames: Tensor) -> float:
             continue
         if agreement > best:
             best, found = agreement, warp
+    return found
+
+
+def wholeness(frames: Tensor) -> float:
+    """PSNR of the last frame laid onto the first by the one affine movement that fits best, where they overlap.
+
+    Sees crumbling: grain and patches that go their own ways follow no single movement. 0 where nothing fits.
+    """
+    found = best_affine(frames)
     if found is None:
         return 0.0
+    H, W = frames.shape[-2:]
     how = dict(dsize=(W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     picture = frames[-1].clamp(-1, 1).movedim(0, -1).contiguous().numpy()
     moved = torch.from_numpy(cv2.warpAffine(picture, found, **how)).movedim(-1, 0)
     inside = torch.from_numpy(cv2.warpAffine(np.ones((H, W), np.float32), found, **how)) > 0.999
     return psnr(moved[:, inside], frames[0].clamp(-1, 1)[:, inside])
+
+
+def travel(frames: Tensor) -> float:
+    """Pixels a frame by which that movement carries the picture's centre: unlike flow, also right where all is flat."""
+    found = best_affine(frames)
+    if found is None:
+        return 0.0
+    H, W = frames.shape[-2:]
+    centre = np.array([(W - 1) / 2, (H - 1) / 2])
+    return float(np.linalg.norm(found @ [*centre, 1] - centre) / (len(frames) - 1))
 
 
 def detail(frames: Tensor) -> float:

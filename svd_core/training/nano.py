@@ -57,8 +57,9 @@ PRESET = Preset(
     fps=7,
     motion_bucket_id=127,
     augmentation_level=0.02,
-    steps=25,
+    steps=6,
     min_cfg=1.0,
     max_cfg=1.0,
     curve="constant",
+    schedule="ays",
 )

@@ -60,8 +60,11 @@ def clip(seed=2):
 def diffusers_unet(ours):
     c = ours.config
     widths = tuple(c.model_channels * m for m in c.channel_mult)
+    kinds = ["CrossAttn" if on else "" for on in c.attention_levels]
     model = UNetSpatioTemporalConditionModel(
         block_out_channels=widths,
+        down_block_types=tuple(f"{kind}DownBlockSpatioTemporal" for kind in kinds),
+        up_block_types=tuple(f"{kind}UpBlockSpatioTemporal" for kind in reversed(kinds)),
         num_attention_heads=tuple(w // c.head_dim for w in widths),
         cross_attention_dim=c.context_dim,
         addition_time_embed_dim=c.adm_in_channels // 3,

@@ -70,3 +70,8 @@ def test_speed_is_that_of_the_slide(picture):
     assert measures.speed(slide(picture, 2)) == pytest.approx(
         2, rel=0.1
     )  # the right border shows what is new
+
+
+def test_travel_is_that_of_the_slide(picture):
+    assert measures.travel(slide(picture, 2)) == pytest.approx(2, abs=0.02)
+    assert measures.travel(slide(picture, 0)) == pytest.approx(0, abs=0.02)
