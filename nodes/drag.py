@@ -81,7 +81,7 @@ class PureSVDDrag(io.ComfyNode):
             clip.movedim(1, -1),
             known[:, 0],
             write_tracks(out, **size),
-            ui={"puresvd_photo": photo_file(image)},
+            ui={"puresvd_photo": photo_file(photo.movedim(1, -1))},
         )
 
 

@@ -148,7 +148,10 @@ def overscan(back: Tensor, *, width: int, height: int) -> Tensor:
     seen = torch.stack([torch.stack(apply(one, x, y)) for one in back])  # t 2 corners
     low, high = seen.amin((0, 2)), seen.amax((0, 2))
     sides = torch.tensor([width - 1, height - 1], dtype=torch.float64)
-    s = float((sides / (high - low)).amin().clamp(max=1))
+    share = torch.where(
+        high > low, sides / (high - low), 1.0
+    )  # a photo one pixel wide shows all of that side
+    s = float(share.amin().clamp(max=1))
     room = sides - s * (high - low)
     keep = (s * low).clamp(min=torch.zeros_like(low), max=room) if s == 1 else room / 2
     o = keep - s * low

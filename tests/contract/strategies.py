@@ -110,6 +110,8 @@ def by_socket(trio):
         "INTERP_MODEL": st.none(),
         "HOOKS": st.none(),
         "BOOLEAN": st.booleans(),
+        "MASK": st.none() | tensors(image_shapes(most=2).map(lambda shape: shape[:3])),
+        "TRACKS": st.none(),
         "CURVE": st.none() | st.lists(st.tuples(st.floats(), st.floats(0, 1)), max_size=4),
     }
 
@@ -150,12 +152,40 @@ SIZES = mostly(st.sampled_from([0, 16, 24, 64]), st.integers(0, 64))
 RATES = mostly(
     st.floats(1, 1000), st.sampled_from([0.001, math.nan, math.inf])
 )  # between them lies a long wait
+CLIPS = st.sampled_from([1, 2, 5])
+PATHS = mostly(
+    st.sampled_from(
+        [
+            '{"paths": [{"points": [[0.5, 0.5], [0.7, 0.4]]}]}',
+            '{"paths": [{"points": [[0.2, 0.5], [0.9, 1.4], [-3, 0]], "turn": 30, "scale": 0.5}], "pins": [[0.1, 0.1]]}',
+        ]
+    ),
+    st.text(max_size=20) | st.sampled_from(["{}", "[]", "null", '{"paths": [{"points": [[NaN, 0]]}]}']),
+)
+
 TABLE = {
     "PureSVDLoadCheckpoint": {"ckpt_name": FILES},
     "PureSVDLoadParts": {"unet_name": PARTS, "vae_name": PARTS, "clip_name": PARTS},
     "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
     "PureSVDInterpolate": {"source_fps": RATES},
     "PureSVDMotion": {},
+    "PureSVDCameraMove": {"image": tensors(image_shapes(most=1)), "frames": CLIPS},
+    "PureSVDFollow": {
+        "images": tensors(st.just([2, 32, 32, 3])),
+        "latent": st.fixed_dictionaries({"samples": tensors(st.just([2, 4, 4, 4]))}),
+        "weak_level": st.sampled_from([-1.0, 75.0, 700.0]),
+        "strong_level": mostly(st.sampled_from([-1.0, 0.0, 5.0]), st.just(math.nan)),
+        "mask": st.none() | tensors(st.just([2, 32, 32])),
+    },
+    "PureSVDDrag": {"image": tensors(image_shapes(most=1)), "paths": PATHS, "frames": CLIPS},
+    "PureSVDBetween": {
+        "start_image": tensors(image_shapes(most=1)),
+        "end_image": tensors(image_shapes(most=1)),
+        "width": SIZES,
+        "height": SIZES,
+        "frames": CLIPS,
+        "steps": st.sampled_from([1, 2]),
+    },
     "PureSVDSigmas": {},
     "PureSVDGuider": {},
     "PureSVDSample": {},

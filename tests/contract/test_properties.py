@@ -12,7 +12,9 @@ from tests.contract.strategies import TABLE, inputs
 from tests.make_checkpoint import write_checkpoint, write_controlnet, write_lora
 
 ROOT = Path(__file__).resolve().parents[2]
-REMEDY = re.compile(r"[;:,] .*\b(use|wire|check|choose|put|divide|raise|match|load|pass)\b")
+REMEDY = re.compile(
+    r"[;:,] .*\b(use|wire|check|choose|put|divide|raise|lower|match|load|pass|make|give|write|draw)\b"
+)
 FEW, MANY = 16, 100
 
 
