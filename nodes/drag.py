@@ -1,12 +1,12 @@
 """Parts of a photo moved along drawn paths: the guide clip, its mask, and the paths for other nodes."""
 
 import torch
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from torch import Tensor
 
 from ..svd_core.control import moved_clip
 from ..svd_core.control import paths as core_paths
-from . import convert, widgets
+from . import convert, files, widgets
 from .host import room
 
 MOST_TRACKS = 100
@@ -120,7 +120,7 @@ def _clip_inputs():
 
 def photo_file(image: Tensor) -> list:
     """The photo as a temporary file, so that the editor can draw on what has no file of its own."""
-    return ui.PreviewImage(image[:1]).as_dict()["images"]
+    return files.shown(image[:1])["images"]
 
 
 def read_tracks(tracks: dict | None, frames: int) -> list[tuple[Tensor, Tensor]]:

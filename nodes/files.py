@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 from pathlib import Path
 
 import folder_paths
+from comfy_api.latest import ui
 
 EMBEDDED = "svd-nano (embedded)"
 EMBEDDED_FILE = Path(__file__).resolve().parent.parent / "svd_core" / "nano" / "svd_nano.safetensors"
@@ -139,3 +141,15 @@ def _folders(folder: Path) -> list[Path]:
         ]
     except OSError:  # a folder that is missing or not readable offers nothing
         return []
+
+
+def shown(images, cls=None) -> dict:
+    """IMAGE as the host's temporary files, for the `ui` of a node.
+
+    The host names them by Python's global generator; what others draw from it must not depend on us.
+    """
+    state = random.getstate()
+    try:
+        return ui.PreviewImage(images, cls=cls).as_dict()
+    finally:
+        random.setstate(state)

@@ -2,11 +2,11 @@
 
 import math
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 
 from ..svd_core.sampling import guidance_picture
 from ..svd_core.sampling.guidance import OVER_LEVELS, Guidance, Shape
-from . import convert, widgets
+from . import convert, files, widgets
 from .host import guider as host_guider
 from .host import trained
 from .host.say import say
@@ -91,7 +91,7 @@ class PureSVDGuider(io.ComfyNode):
         guider = host_guider.make_guider(model, positive, negative, scales, shape)
         levels = widgets.noise_levels(preset.schedule, preset.steps)
         picture = guidance_picture.draw(Guidance(scales(preset.frames), shape, levels), levels)
-        shown = ui.PreviewImage(picture, cls=cls).as_dict()
+        shown = files.shown(picture, cls)
         shown |= say((notes if curve == widgets.AS_TRAINED else []) + guider.notes) or {}
         return io.NodeOutput(guider, ui=shown)
 

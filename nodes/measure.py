@@ -5,7 +5,9 @@ import torch
 from comfy_api.latest import io
 
 from ..svd_core.models.image_encoder import preprocess
-from ..svd_core.quality import chart, measure, motion, report
+from ..svd_core.quality import chart, report
+from ..svd_core.quality.measures import measure
+from ..svd_core.quality.report import motion
 from . import convert
 from .host import encoders
 from .host.progress import on_step

@@ -4,7 +4,8 @@ import json
 
 from comfy_api.latest import io
 
-from ..svd_core.quality import measure, search
+from ..svd_core.quality import search
+from ..svd_core.quality.measures import measure
 from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert, widgets
 from .host import guider as host_guider

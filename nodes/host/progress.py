@@ -7,7 +7,8 @@ from collections.abc import Callable
 import comfy.model_management
 import comfy.utils
 import torch
-from comfy_execution.utils import get_executing_context
+
+from .say import show
 
 
 def on_step() -> Callable[[int, int], None]:
@@ -26,11 +27,8 @@ def on_step() -> Callable[[int, int], None]:
 def trying(k: int, n: int) -> None:
     """Write onto the node that runs which of several tries this is, and stop when the user cancels."""
     comfy.model_management.throw_exception_if_processing_interrupted()
-    context = get_executing_context()
-    if context is not None and n > 1:  # a server runs this
-        from server import PromptServer
-
-        PromptServer.instance.send_progress_text(f"try {k + 1} of {n}", context.node_id)
+    if n > 1:
+        show(f"try {k + 1} of {n}")
 
 
 def generator(seed: int, domain: int = 0) -> torch.Generator:

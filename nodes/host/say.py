@@ -23,7 +23,10 @@ def say(notes: list[str]) -> dict[str, list[str]] | None:
 def show(text: str) -> None:
     """The text on the node that runs, in place of an earlier one."""
     context = get_executing_context()
-    if context is not None:  # a server runs this
-        from server import PromptServer
+    if context is None:  # no graph runs this
+        return
+    from server import PromptServer
 
-        PromptServer.instance.send_progress_text(text, context.node_id)
+    server = getattr(PromptServer, "instance", None)
+    if server is not None:  # a graph can run without a server
+        server.send_progress_text(text, context.node_id)

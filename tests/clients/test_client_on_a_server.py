@@ -200,6 +200,9 @@ def test_stopping_takes_the_running_job_off_the_server(desk, monkeypatch, capsys
     monkeypatch.setattr(desk.client, "queue", lambda prompt, job_id: job_id)
     monkeypatch.setattr("uuid.uuid4", lambda: job_id)
     handlers = {number: signal.getsignal(number) for number in command.SIGNALS}
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell's background jobs start with it ignored
     threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     try:
         with pytest.raises(KeyboardInterrupt):

@@ -120,4 +120,46 @@ def every_node(photo):
         "measured": ("PureSVDMeasure", {"images": ["locked", 0], "fps": 6.0, "loop": False}),
         "saved": ("SaveImage", {"images": ["redecoded", 0], "filename_prefix": "redecoded"}),
     }
+    more |= controls()
     return prompt | {key: {"class_type": kind, "inputs": inputs} for key, (kind, inputs) in more.items()}
+
+
+def controls():
+    """The nodes that say what moves, each looked at by a node that takes anything."""
+    model, clip_vision, vae, photo = ["2", 0], ["2", 1], ["2", 2], ["1", 0]
+    frames = graph()["3"]["inputs"]["frames"]
+    camera = {"image": photo, "move": "Pan Left", "amount": 0.1, "frames": frames, "border": "generate"}
+    camera |= {"centre_x": 0.5, "centre_y": 0.5, "fov": 55.0, "depth_shows": "near is bright"}
+    paths = '{"paths": [[[0.3, 0.5], [0.6, 0.5]]], "pins": []}'
+    follow = {"model": model, "vae": vae, "images": ["camera", 0], "latent": ["3", 2], "adherence": "follow"}
+    follow |= {"weak_level": -1.0, "strong_level": -1.0, "feather": 0, "fit": "crop"}
+    orbit = {"clip_vision": clip_vision, "vae": vae, "image": photo, "ratio": 0.9, "size": 64, "frames": 3}
+    orbit |= {
+        "orbit": "static",
+        "elevation": 10.0,
+        "amplitude": 15.0,
+        "waves": 1,
+        "direction": "anticlockwise",
+    }
+    orbit |= {"azimuths": "", "elevations": "", "seed": 0, "compatibility": "reference"}
+    between = {"model": model, "clip_vision": clip_vision, "vae": vae, "start_image": photo, "width": 64}
+    between |= {"height": 64, "frames": 3, "seed": 0, "steps": 2, "schedule": "karras", "method": "forward"}
+    between |= {
+        "guidance": 1.0,
+        "min_cfg": 1.0,
+        "max_cfg": 1.0,
+        "motion_prior": 0.5,
+        "motion_prior_repeats": 1,
+    }
+    between |= {"motion_prior_strength": 1.0, "reinjection": 0, "reinjection_length": 0, "pin": "both"}
+    between |= {"reinjection_until": 0.8, "pin_below": 0.0, "motion_bucket_id": 127, "fps": 0}
+    between |= {"augmentation_level": 0.02, "fit": "crop"}
+    made = {
+        "camera": ("PureSVDCameraMove", camera, 1),
+        "drag": ("PureSVDDrag", {"image": photo, "paths": paths, "frames": 2, "radius": 0.2}, 1),
+        "follow": ("PureSVDFollow", follow, 2),
+        "orbit": ("PureSVDImageToOrbit", orbit, 2),
+        "between": ("PureSVDBetween", between, 1),
+    }
+    looks = {f"{key} seen": ("PreviewAny", {"source": [key, i]}) for key, (_, _, i) in made.items()}
+    return {key: (kind, inputs) for key, (kind, inputs, _) in made.items()} | looks

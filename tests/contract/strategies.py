@@ -178,6 +178,13 @@ TABLE = {
         "mask": st.none() | tensors(st.just([2, 32, 32])),
     },
     "PureSVDDrag": {"image": tensors(image_shapes(most=1)), "paths": PATHS, "frames": CLIPS},
+    "PureSVDImageToOrbit": {
+        "image": tensors(image_shapes(most=1)),
+        "size": st.sampled_from([64, 72]),
+        "frames": CLIPS,
+        "azimuths": mostly(st.just(""), st.text(max_size=20)),
+        "elevations": mostly(st.just(""), st.text(max_size=20)),
+    },
     "PureSVDBetween": {
         "start_image": tensors(image_shapes(most=1)),
         "end_image": tensors(image_shapes(most=1)),

@@ -11,9 +11,9 @@ import pytest
 
 from scripts import cache
 from scripts.server import make_base
-from tests.conftest import host_path
+from tests.conftest import NANO, host_path
 from tests.contract.road import SAMPLE, every_node
-from tests.make_checkpoint import write_checkpoint
+from tests.make_checkpoint import write_checkpoint, write_controlnet, write_lora
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("isolated_run.py")
@@ -25,6 +25,8 @@ def report(tmp_path_factory):
     base = make_base(tmp_path_factory.mktemp("isolated"))
     shutil.copy(SAMPLE, base / "input" / "photo.jpg")
     write_checkpoint(base / "models" / "checkpoints" / "tiny.safetensors")
+    write_lora(base / "models" / "loras" / "nano.safetensors", NANO)
+    write_controlnet(base / "models" / "controlnet" / "nano.safetensors", NANO)
     prompt = base / "prompt.json"
     prompt.write_text(json.dumps(every_node("photo.jpg")), encoding="utf-8")
     line = [sys.executable, str(SCRIPT), str(host_path()), str(base), str(prompt)]

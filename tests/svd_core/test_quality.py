@@ -6,8 +6,10 @@ import math
 import pytest
 import torch
 
-from svd_core.quality import chart, measure, motion, report
+from svd_core.quality import chart, report
 from svd_core.quality.__main__ import main
+from svd_core.quality.measures import measure
+from svd_core.quality.report import motion
 from svd_core.quality.seam import Seam
 from svd_core.quality.sizes import matched
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 import torch
 
-from svd_core.quality import measure
+from svd_core.quality.measures import measure
 
 from . import clips
 
