@@ -63,10 +63,8 @@ class PureSVDCameraMove(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, move="Static", amount=0.0):
-        if move is None or amount is None:
-            return True
-        if move not in camera.MOVES:
-            return f"move {move!r} is unknown; use one of {', '.join(camera.MOVES)}"
+        if not isinstance(move, str) or not isinstance(amount, int | float):
+            return True  # wired in, or refused by the host
         return amount_fault(move, amount) or True
 
     @classmethod
@@ -199,6 +197,8 @@ def _map_inputs():
 
 def amount_fault(move: str, amount: float) -> str:
     """One sentence if the amount is not one of this move, else nothing."""
+    if move not in camera.MOVES:
+        return f"move {move!r} is unknown; use one of {', '.join(camera.MOVES)}"
     kind = camera.MOVES[move].kind
     if not math.isfinite(amount):
         return f"amount is {amount}; use a finite number"

@@ -52,9 +52,10 @@ class PureSVDImageToVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, width, height) -> bool | str:
-        """Refuse a size before anything is loaded; a value that is wired in is None here and checked later."""
+        """Refuse a size before anything is loaded. What is wired in is None here; what is no number the host refuses."""
+        sizes = [side if isinstance(side, int) and side else convert.GRID * 2 for side in (width, height)]
         try:
-            convert.check_size(width or convert.GRID * 2, height or convert.GRID * 2)
+            convert.check_size(*sizes)
         except ValueError as error:
             return str(error)
         return True

@@ -27,7 +27,7 @@ def video(host, name):
     model, clip_vision, vae = host.run("PureSVDLoadCheckpoint", ckpt_name=name, weight_dtype="fp32")
     size = {"width": 32, "height": 32, "frames": 2, "fit": "crop", "compatibility": "reference"}
     motion = {"motion_bucket_id": 127, "fps": 7, "augmentation_level": 0.02, "seed": 0}
-    positive, negative, latent = host.run(
+    positive, negative, latent, _ = host.run(
         "PureSVDImageToVideo",
         clip_vision=clip_vision,
         vae=vae,
