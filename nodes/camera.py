@@ -197,7 +197,7 @@ def _map_inputs():
 
 def amount_fault(move: str, amount: float) -> str:
     """One sentence if the amount is not one of this move, else nothing."""
-    if move not in camera.MOVES:
+    if not isinstance(move, str) or move not in camera.MOVES:
         return f"move {move!r} is unknown; use one of {', '.join(camera.MOVES)}"
     kind = camera.MOVES[move].kind
     if not math.isfinite(amount):
