@@ -13,6 +13,7 @@ from .follow import PureSVDFollow
 from .guide import PureSVDGuider
 from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
+from .long_video import PureSVDLongVideo
 from .lora import PureSVDLoadLora, PureSVDLoraHook
 from .manifest import PureSVDManifest
 from .motion import PureSVDMotion
@@ -32,6 +33,7 @@ NODES = [
     PureSVDImageToOrbit,
     PureSVDManifest,
     PureSVDBetween,
+    PureSVDLongVideo,
     PureSVDLoadLora,
     PureSVDLoraHook,
     PureSVDCameraMove,

@@ -96,7 +96,7 @@ def reference(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed:
         augmentation_level=numbers.augmentation_level,
         generator=generator(seed, AUGMENTATION_DOMAIN),
     )
-    return _pair(context, concat, numbers)
+    return pair(context, concat, numbers)
 
 
 def native(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: int):
@@ -110,7 +110,7 @@ def native(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: in
     if numbers.augmentation_level > 0:
         noise = torch.randn(pixels.shape, generator=generator(seed, AUGMENTATION_DOMAIN))
         pixels = pixels + numbers.augmentation_level * noise.to(pixels)
-    return _pair(context, vae.encode(pixels.movedim(1, -1)), numbers)
+    return pair(context, vae.encode(pixels.movedim(1, -1)), numbers)
 
 
 def orbit(clip_vision, vae, x: Tensor, path: Orbit, augmentation_level: float, seed: int):
@@ -148,6 +148,6 @@ def _described(context: Tensor, concat: Tensor, known: dict):
 COMPATIBILITY: dict[str, Callable] = {"reference": reference, "native": native}
 
 
-def _pair(context: Tensor, concat: Tensor, numbers: Numbers):
+def pair(context: Tensor, concat: Tensor, numbers: Numbers):
     """context 1 1 e, concat 1 4 h w -> CONDITIONING with the photo, and without"""
     return _described(context, concat, asdict(numbers))
