@@ -154,7 +154,33 @@ def controls():
     between |= {"motion_prior_strength": 1.0, "reinjection": 0, "reinjection_length": 0, "pin": "both"}
     between |= {"reinjection_until": 0.8, "pin_below": 0.0, "motion_bucket_id": 127, "fps": 0}
     between |= {"augmentation_level": 0.02, "fit": "crop"}
+    long = {
+        "model": model,
+        "clip_vision": clip_vision,
+        "vae": vae,
+        "image": photo,
+        "seconds": 0.5,
+        "width": 64,
+    }
+    long |= {"height": 64, "frames": 3, "motion_bucket_id": 127, "fps": 7, "augmentation_level": 0.02}
+    long |= {"fit": "crop", "seed": 0, "steps": 2, "min_cfg": 1.0, "max_cfg": 1.0, "curve": "constant"}
+    long |= {
+        "schedule": "karras",
+        "sampler": "euler",
+        "next_cfg": 0.0,
+        "anchor": 0.7,
+        "next_augmentation": 0.05,
+    }
+    long |= {
+        "token": "last",
+        "candidates": 1,
+        "candidate_until": 20.0,
+        "close": "open",
+        "close_method": "vibid",
+    }
+    long |= {"on_cancel": "stop"}
     made = {
+        "long": ("PureSVDLongVideo", long, 1),
         "camera": ("PureSVDCameraMove", camera, 1),
         "drag": ("PureSVDDrag", {"image": photo, "paths": paths, "frames": 2, "radius": 0.2}, 1),
         "follow": ("PureSVDFollow", follow, 2),

@@ -169,7 +169,12 @@ TABLE = {
     "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
     "PureSVDInterpolate": {"source_fps": RATES},
     "PureSVDMotion": {},
-    "PureSVDCameraMove": {"image": tensors(image_shapes(most=1)), "frames": CLIPS},
+    "PureSVDCameraMove": {
+        "image": tensors(image_shapes(most=1)),
+        "frames": CLIPS,
+        "amount": mostly(st.just(0.0), st.floats(-2, 100)),  # 0: the move's own
+        "moving": mostly(st.none(), tensors(image_shapes(most=1).map(lambda shape: shape[:3]))),
+    },
     "PureSVDFollow": {
         "images": tensors(st.just([2, 32, 32, 3])),
         "latent": st.fixed_dictionaries({"samples": tensors(st.just([2, 4, 4, 4]))}),
@@ -184,6 +189,18 @@ TABLE = {
         "frames": CLIPS,
         "azimuths": mostly(st.just(""), st.text(max_size=20)),
         "elevations": mostly(st.just(""), st.text(max_size=20)),
+    },
+    "PureSVDLongVideo": {
+        "image": tensors(image_shapes(most=1)),
+        "seconds": mostly(st.just(0.5), st.sampled_from([math.nan, 0.51])),
+        "width": SIZES,
+        "height": SIZES,
+        "frames": st.just(4),
+        "fps": st.sampled_from([7, 8]),
+        "steps": st.sampled_from([1, 2]),
+        "candidates": st.sampled_from([1, 2]),
+        "end_image": tensors(image_shapes(most=1)),
+        "begin": st.none(),
     },
     "PureSVDBetween": {
         "start_image": tensors(image_shapes(most=1)),
