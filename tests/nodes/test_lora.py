@@ -61,7 +61,9 @@ def apply(host):
 
 
 def weights(patcher):
-    """The U-Net's tensors as they are while the model is loaded."""
+    """The U-Net's tensors as they are while the model is loaded, which nobody else has loaded."""
+    comfy = pytest.importorskip("comfy.model_management")
+    comfy.unload_all_models()
     patcher.patch_model()
     try:
         return {k: v.clone() for k, v in patcher.model.diffusion_model.state_dict().items()}
