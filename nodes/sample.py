@@ -74,9 +74,8 @@ class PureSVDSample(io.ComfyNode):
 
 
 LADDERS = ["seed", "seed and bucket", "seed and start level"]
-SHARED = (
-    11  # inputs of Sample Video that Sample Until repeats; what Sample Video gains later comes after these
-)
+# Inputs of Sample Video that Sample Until repeats; what Sample Video gains later comes after these.
+SHARED = 11
 
 
 def goal_inputs():

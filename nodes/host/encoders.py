@@ -20,9 +20,8 @@ from .clip_vision import PureClipVision
 from .progress import generator
 from .vae import PureVAE
 
-AUGMENTATION_DOMAIN = (
-    0x5045_5253_5644_4155  # keeps the photo's noise apart from the latent noise of the same seed
-)
+# Keeps the photo's noise apart from the latent noise of the same seed.
+AUGMENTATION_DOMAIN = 0x5045_5253_5644_4155
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,8 @@ from torch import Tensor, nn
 
 
 def is_finite(x: Tensor) -> bool:
-    return bool(
-        torch.isfinite(x if x.dtype.itemsize > 1 else x.float()).all()
-    )  # 8-bit formats have no such test
+    x = x if x.dtype.itemsize > 1 else x.float()  # 8-bit formats have no such test
+    return bool(torch.isfinite(x).all())
 
 
 def check(result: Tensor, network: nn.Module, where: str) -> Tensor:

@@ -18,9 +18,8 @@ from ...svd_core.sampling.guidance import PLAIN, Guidance, Shape
 from . import hold
 from .progress import generator
 
-CHURN_DOMAIN = (
-    0x5045_5253_5644_4E31  # noise drawn between steps, apart from the latent noise of the same seed
-)
+# Noise drawn between steps, apart from the latent noise of the same seed.
+CHURN_DOMAIN = 0x5045_5253_5644_4E31
 REPLACED = (
     "Another node's guidance on this model is replaced by the guidance chosen here. Take that node out, or sample with "
     "KSampler to keep it."

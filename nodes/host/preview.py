@@ -8,9 +8,10 @@ from functools import partial
 import latent_preview
 import torch
 import torch.nn.functional as F
-from comfy_execution.utils import get_executing_context
 from einops import rearrange
 from torch import Tensor
+
+from .say import listening
 
 
 def grid(t: int, h: int, w: int) -> tuple[int, int]:
@@ -40,13 +41,9 @@ def contact_sheet(z: Tensor, *, gap: Tensor, largest: int) -> Tensor:
 
 def announce(**layout: int) -> None:
     """Tell the editor how the picture that follows is divided, so that its script can play it."""
-    context = get_executing_context()
-    if context is None:  # no server runs this
-        return
-    from server import PromptServer
-
-    server = PromptServer.instance
-    server.send_sync("puresvd.sheet", {"node": context.node_id, **layout}, server.client_id)
+    if (found := listening()) is not None:
+        server, node = found
+        server.send_sync("puresvd.sheet", {"node": node, **layout}, server.client_id)
 
 
 def show_whole_clip(latent_format) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from comfy_execution.utils import get_executing_context
 
@@ -22,11 +23,17 @@ def say(notes: list[str]) -> dict[str, list[str]] | None:
 
 def show(text: str) -> None:
     """The text on the node that runs, in place of an earlier one."""
+    if (found := listening()) is not None:
+        server, node = found
+        server.send_progress_text(text, node)
+
+
+def listening() -> tuple[Any, str] | None:
+    """The server and the node that runs; None where no graph runs, or one without a server."""
     context = get_executing_context()
-    if context is None:  # no graph runs this
-        return
+    if context is None:
+        return None
     from server import PromptServer
 
     server = getattr(PromptServer, "instance", None)
-    if server is not None:  # a graph can run without a server
-        server.send_progress_text(text, context.node_id)
+    return None if server is None else (server, context.node_id)

@@ -16,9 +16,8 @@ CHOICES = {  # the names that a preset may hold
     "schedule": ("karras", "ays", "exponential", "consistency"),
     "sampler": ("euler", "heun", "dpmpp_2m", "euler_ancestral", "lcm"),
 }
-METADATA = (
-    "puresvd"  # key in a file's metadata, and last part of the name of a uint8 tensor with the same JSON
-)
+# Key in a file's metadata, and last part of the name of a uint8 tensor with the same JSON.
+METADATA = "puresvd"
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,9 @@ def stages(vae: VAE) -> list[Stage]:
         if isinstance(module, ResBlock):
             before = layers[-1] if layers else None
             upsample = before if isinstance(before, Upsample) else None
-            layers[len(layers) - (upsample is not None) :] = [SpatialHalf(module, upsample)]
+            if upsample is not None:
+                layers.pop()
+            layers.append(SpatialHalf(module, upsample))
         else:
             layers.append(module)
         scale *= 2 if isinstance(module, Upsample) else 1
