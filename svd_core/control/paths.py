@@ -64,7 +64,7 @@ def _path(entry: Any, where: str) -> Path:
     known = {"points", "polygon", "radius", "turn", "scale"}
     if not isinstance(entry, dict) or "points" not in entry or not set(entry) <= known:
         raise ValueError(
-            f"{where} is {str(entry)[:60]}; it needs points and may have {sorted(known - {'points'})}"
+            f"{where} is {str(entry)[:60]}; give it points, and if you like {sorted(known - {'points'})}"
         )
     points = _points(entry["points"], where, least=2, beyond=BEYOND)
     _point(list(points[0]), f"the start of {where}", beyond=0.0)
@@ -83,15 +83,16 @@ def _path(entry: Any, where: str) -> Path:
 def _points(items: Any, where: str, *, least: int, beyond: float) -> tuple[Point, ...]:
     if not isinstance(items, list) or not least <= len(items) <= MOST_POINTS:
         found = f"{len(items)} points" if isinstance(items, list) else str(items)[:40]
-        one = "; a single point belongs under pins" if least == 2 and found == "1 points" else ""
-        raise ValueError(f"{where} has {found}, allowed are {least} to {MOST_POINTS}{one}")
+        found = "1 point" if found == "1 points" else found
+        one = "; put a single point under pins" if least == 2 and found == "1 point" else ""
+        raise ValueError(f"{where} has {found}, use {least} to {MOST_POINTS}{one}")
     return tuple(_point(item, where, beyond=beyond) for item in items)
 
 
 def _point(item: Any, where: str, *, beyond: float) -> Point:
     if not isinstance(item, list) or len(item) != 2:
         raise ValueError(
-            f"{where} holds {str(item)[:40]}; a point is [x, y] in shares of the picture, 0 to 1"
+            f"{where} holds {str(item)[:40]}; write a point as [x, y] in shares of the picture, 0 to 1"
         )
     x, y = (_number(value, where, -beyond, 1 + beyond) for value in item)
     return x, y

@@ -115,5 +115,5 @@ def test_paths_are_checked_before_anything_runs(host):
     assert check() is True
     assert check(paths=None) is True
     assert check(paths=PATH) is True
-    assert "belongs under pins" in check(paths="[[[0.5, 0.5]]]")
+    assert "put a single point under pins" in check(paths="[[[0.5, 0.5]]]")
     assert "not JSON" in check(paths="left")
