@@ -1,8 +1,10 @@
-"""python -m benchmarks [--size small] [--dtype float32] [--rounds 5] [--frames 7 14 28 56] [--load FILE] [--json FILE]
+"""python -m benchmarks [--size small] [--dtype float32] [--rounds 5] [--frames 7 14 28 56] [--load FILE]
+[--json FILE]
 
-One table of PureSVD, ComfyUI's native classes (COMFYUI_PATH) and diffusers on shared random weights: median time ratio
-over alternating rounds, peak memory beyond weights in fresh processes, and how far each row is from the machine's limit,
-which is the slower of all FLOPs at the measured matmul rate and all bytes at the measured copy bandwidth.
+One table of PureSVD, ComfyUI's native classes (COMFYUI_PATH) and diffusers on shared random weights:
+median time ratio over alternating rounds, peak memory beyond weights in fresh processes,
+and how far each row is from the machine's limit, which is the slower of all FLOPs at the measured matmul rate
+and all bytes at the measured copy bandwidth.
 """
 
 from __future__ import annotations
@@ -50,10 +52,12 @@ def run(args: argparse.Namespace) -> dict:
     names = (["native"] if peers.native() else []) + ["diffusers"]
     limit = measure.limits(dtype, args.device)
     print(
-        f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}, {args.dtype}"
+        f"{platform.processor() or platform.machine()}, {args.threads} threads, torch {torch.__version__}, "
+        f"{args.dtype}"
     )
     print(
-        f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a convolution, {limit['bytes_per_s'] / 1e9:.1f} GB/s in a copy"
+        f"limits: {limit['flops_per_s'] / 1e9:.0f} GFLOP/s in a convolution, {limit['bytes_per_s'] / 1e9:.1f}"
+        " GB/s in a copy"
     )
     print(
         f"{'':12} {'peer':19} {'seconds':>8} {'ratio':>6} {'of limit':>8} {'peak MiB':>9} {'rel. error':>10}"
@@ -91,15 +95,17 @@ def case(name: str, names: list[str], args: argparse.Namespace, limit: dict[str,
         }
         rows.append(row)
         print(
-            f"{name:12} {peer:19} {median:8.2f} {row['ratio']:6.2f} {row['of_limit']:8.0%} {row['peak'] / MIB:9.0f} "
-            f"{row['error']:10.1e}",
+            f"{name:12} {peer:19} {median:8.2f} {row['ratio']:6.2f} {row['of_limit']:8.0%} "
+            f"{row['peak'] / MIB:9.0f} {row['error']:10.1e}",
             flush=True,
         )
     return rows
 
 
 def growth(args: argparse.Namespace) -> list[dict]:
-    """Memory of our decode by frames, next to the one full-resolution activation that a clip needs at least."""
+    """Memory of our decode by frames, next to the one full-resolution activation that a clip needs at
+    least.
+    """
     rows = []
     for t in args.frames:
         size = peers.sized(f"{args.size}/{t}")
@@ -107,7 +113,8 @@ def growth(args: argparse.Namespace) -> list[dict]:
         peak = measure.peak_memory("decode", f"{args.size}/{t}", args.dtype, args.device, "PureSVD")
         rows.append({"case": "frames", "peer": "PureSVD", "frames": t, "peak": peak, "activation": clip})
         print(
-            f"decode of {t:3} frames: {peak / MIB:6.0f} MiB, one activation of the clip {clip / MIB:6.0f} MiB",
+            f"decode of {t:3} frames: {peak / MIB:6.0f} MiB, one activation of the clip "
+            f"{clip / MIB:6.0f} MiB",
             flush=True,
         )
     return rows

@@ -1,8 +1,8 @@
 """Interpolation against its rivals in one run: python -m benchmarks.interpolation [--speed | --quick]
 
-Quality: every other frame is left out and rebuilt, on clips that parameters were chosen by and on clips held out.
-Cuts and flicker: counted and measured on clips of this run. Speed: frames out a second at 512 x 288, rate doubled,
-the contenders taking turns. Memory: peak beyond input and output, in fresh processes.
+Quality: every other frame is left out and rebuilt, on clips that parameters were chosen by and on clips held
+out. Cuts and flicker: counted and measured on clips of this run. Speed: frames out a second at 512 x 288,
+rate doubled, the contenders taking turns. Memory: peak beyond input and output, in fresh processes.
 """
 
 from __future__ import annotations

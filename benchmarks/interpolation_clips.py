@@ -1,6 +1,7 @@
 """Clips to judge interpolation on: of known motion, and generated ones that installed packages carry.
 
-Parameters were chosen by `synthetic` and `generated(TUNED)`; `photographs` and `generated(HELD_OUT)` judge them.
+Parameters were chosen by `synthetic` and `generated(TUNED)`; `photographs` and `generated(HELD_OUT)` judge
+them.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ HELD_OUT = """
 api_bytedance_text_to_video-1 api_hailuo_minimax_t2v-1 api_kling_dual_characters_effects-1 api_kling_effects-1
 api_kling_i2v-1 api_kling_motion_control3-1 api_luma_t2v-1 api_pixverse_t2v-1 api_vidu_start_end_to_video-1
 api_wan2_7_i2v-1 api_wan_image_to_video-1 api_wan_text_to_video-1 ltxv_text_to_video-1 video_humo-1
-video_kandinsky5_t2v-1 video_ltx2_i2v-1 video_ltx2_t2v-1 video_ltx2_t2v_distilled-1 video_wan2_2_14B_fun_inpaint-1
-video_wan2_2_14B_t2v-1 video_wan_dancer-1 wan2.1_fun_inp-1
+video_kandinsky5_t2v-1 video_ltx2_i2v-1 video_ltx2_t2v-1 video_ltx2_t2v_distilled-1
+video_wan2_2_14B_fun_inpaint-1 video_wan2_2_14B_t2v-1 video_wan_dancer-1 wan2.1_fun_inp-1
 """.split()
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -134,7 +135,8 @@ def hard(frames: int = T) -> Iterator[tuple[str, Tensor]]:
 
 
 def photographs() -> Iterator[tuple[str, Tensor]]:
-    """Name and T 3 H W: a photograph under a camera that swings and nears, another passing in front; light unsteady
+    """Name and T 3 H W: a photograph under a camera that swings and nears, another passing in front;
+    light unsteady
 
     Soft, slow and a little unsteady, as generated clips are; not one number was chosen by these either.
     """
@@ -197,7 +199,9 @@ def read(path: Path, frames: int = 40) -> Tensor:
 
 
 def distinct(x: Tensor) -> Tensor:
-    """The T frames in the steadiest motion once those that only repeat their neighbour (frame-rate conversion) are out"""
+    """The T frames in the steadiest motion once those that only repeat their neighbour (frame-rate
+    conversion) are out
+    """
     step = -10 * (x[1:] - x[:-1]).square().mean((1, 2, 3)).clamp(min=1e-9).log10()
     keep = [0]
     for i in range(1, len(x)):

@@ -1,7 +1,9 @@
-"""Anonymous memory and time of loading a checkpoint, by our node and by the host's: python -m benchmarks --load FILE
+"""Anonymous memory and time of loading a checkpoint, by our node and by the host's:
+python -m benchmarks --load FILE
 
-Each loader runs in a fresh process. Memory is the peak of anonymous pages above what imports took, so mapped file
-pages do not count. COMFYUI_PATH names the host, which sees the file through a link in a folder of its own.
+Each loader runs in a fresh process. Memory is the peak of anonymous pages above what imports took,
+so mapped file pages do not count. COMFYUI_PATH names the host, which sees the file through a link in a folder
+of its own.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The same random weights in three implementations: PureSVD, ComfyUI's native classes and diffusers.
 
-Every builder returns name -> function of no arguments that runs one unit of work and returns its result. Native classes
-need COMFYUI_PATH; without it the column is left out.
+Every builder returns name -> function of no arguments that runs one unit of work and returns its result.
+Native classes need COMFYUI_PATH; without it the column is left out.
 """
 
 from __future__ import annotations
@@ -213,7 +213,9 @@ def _native_vae(ours: VAE) -> torch.nn.Module:
 
 
 def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
-    """Latents of a clip to frames: ours in bounded memory, the others in one shot (anything else changes pixels)."""
+    """Latents of a clip to frames: ours in bounded memory, the others in one shot (anything else changes
+    pixels).
+    """
     ours = seeded(VAE(vae_config(size), device=device), dtype)
     z = torch.randn(size.t, 4, size.vae_h, size.vae_w, generator=torch.Generator().manual_seed(2)).to(
         device, dtype

@@ -206,8 +206,8 @@ class Client:
 
 FIELDS = {"overwrite": "false", "type": "input"}
 TOO_LARGE = (
-    "the server does not take {file}, which has {size:.0f} MB; ComfyUI takes 100 MB, or what its start option "
-    "--max-upload-size says"
+    "the server does not take {file}, which has {size:.0f} MB; ComfyUI takes 100 MB, or what its start option"
+    " --max-upload-size says"
 )
 GONE = (
     "the job is no longer on the server: it was taken out of the queue or the history, or the server was "

@@ -62,7 +62,7 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def use_utf8() -> None:
-    """Let a console with another encoding show what it can; a name that is not text comes out as it went in."""
+    """Let a console with another encoding show what it can; names that are not text come out as they were."""
     errors = "replace" if os.name == "nt" else "surrogateescape"
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(encoding="utf-8", errors=errors)
@@ -129,7 +129,9 @@ def make(
     name: str | None = None,
     timeout: float | None = None,
 ) -> Iterator[Path]:
-    """A photo or video through a workflow: uploaded, queued, followed; the paths of the videos as they are saved."""
+    """A photo or video through a workflow: uploaded, queued, followed;
+    the paths of the videos as they are saved.
+    """
     if not os.path.isfile(source):  # pathlib's own raises on a path too long
         raise ValueError(f"{source} is not a file; give a photo or video")
     if not os.path.getsize(source):
@@ -158,7 +160,8 @@ def save(client: Client, item: dict[str, str], target: Target, name: str | None 
             refusals.append(f"{folder} ({error.strerror})")
     place = "/".join(filter(None, (item.get("type"), item.get("subfolder"), item["filename"])))
     raise ValueError(
-        f"the video was made, but cannot be written to {' or '.join(refusals)}; the server keeps it as {place}"
+        f"the video was made, but cannot be written to {' or '.join(refusals)}; the server keeps it as "
+        f"{place}"
     )
 
 

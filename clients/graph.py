@@ -55,16 +55,19 @@ def loaders(graph: Graph, file: str) -> list[tuple[str, str]]:
         fits = there
     if not there:
         raise ValueError(
-            f"the workflow has no {' or '.join(LOADERS)}, so it would make nothing of {file}; choose another workflow"
+            f"the workflow has no {' or '.join(LOADERS)}, so it would make nothing of {file}; choose another "
+            "workflow"
         )
     if not fits:
         wanted = "an image" if LOADERS[min(there)][1] == "image" else "a video"
         raise ValueError(
-            f"the workflow loads {wanted} ({min(there)}), and {file} is not; give it {wanted}, or choose another workflow"
+            f"the workflow loads {wanted} ({min(there)}), and {file} is not; give it {wanted}, or choose "
+            "another workflow"
         )
     if len(fits) > 1:
         raise ValueError(
-            f"the workflow loads images and videos, and {file} may be either; give it a suffix such as .jpg or .mp4"
+            f"the workflow loads images and videos, and {file} may be either; give it a suffix such as .jpg "
+            "or .mp4"
         )
     return [
         (key, LOADERS[node["class_type"]][0]) for key, node in graph.items() if node["class_type"] in fits
@@ -72,7 +75,9 @@ def loaders(graph: Graph, file: str) -> list[tuple[str, str]]:
 
 
 def set_photo(graph: Graph, name: str) -> Graph:
-    """The workflow with its loaders reading this photo or video of the server; the one given stays as it is."""
+    """The workflow with its loaders reading this photo or video of the server;
+    the one given stays as it is.
+    """
     changed = json.loads(json.dumps(graph))
     for key, field in loaders(graph, name):
         changed[key]["inputs"][field] = name
@@ -92,7 +97,9 @@ def described(job: dict[str, Any]) -> str:
 
 
 def _files(job: dict[str, Any]) -> list[tuple[str, dict[str, str], bool]]:
-    """(node id, file, whether its pictures move) of everything that a job wrote, in the order of its workflow"""
+    """(node id, file, whether its pictures move) of everything that a job wrote,
+    in the order of its workflow
+    """
     outputs = job.get("outputs") or {}
     order = [key for key in (job.get("workflow") or {}).get("prompt") or {} if key in outputs]
     return [

@@ -33,7 +33,9 @@ class Target:
 
 
 def target(out: Path, *, overwrite: bool = False) -> Target:
-    """`out` as a place for videos, seen to be writable: a folder, made where it is missing, or a video's name."""
+    """`out` as a place for videos, seen to be writable: a folder, made where it is missing,
+    or a video's name.
+    """
     is_name = not os.path.isdir(out) and out.suffix.lower() in VIDEO
     folder = out.parent if is_name else out
     if os.path.isfile(out) and not is_name:
@@ -56,9 +58,11 @@ def safe_name(name: str) -> str:
     """A file name as any system, and a server's upload, takes it: letters stay, whatever their script."""
     name = name.replace("\\", "/").rpartition("/")[2]
     kept = [
-        "_"
-        if character in UNSAFE or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
-        else character
+        (
+            "_"
+            if character in UNSAFE or unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp")
+            else character
+        )
         for character in name
     ]
     path = Path("".join(kept).strip(". ") or "file")

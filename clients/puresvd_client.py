@@ -1,6 +1,7 @@
 """Photo to video over ComfyUI's HTTP interface with the standard library only.
 
-python puresvd_client.py photo.jpg ... [--server http://127.0.0.1:8188] [--workflow FILE] [--out FOLDER] [--timeout SECONDS]
+python puresvd_client.py photo.jpg ... [--server http://127.0.0.1:8188] [--workflow FILE] [--out FOLDER]
+[--timeout SECONDS]
 """
 
 import argparse

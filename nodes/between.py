@@ -16,8 +16,9 @@ class PureSVDBetween(io.ComfyNode):
             node_id="PureSVDBetween",
             display_name="Between Pictures (SVD)",
             category="video/svd",
-            description="A clip that begins with one picture and ends with another. Without an end picture it returns "
-            "to the start as a loop, without the doubled frame. More than two pictures are passed one after the other.",
+            description="A clip that begins with one picture and ends with another. Without an end picture "
+            "it returns to the start as a loop, without the doubled frame. More than two pictures are passed "
+            "one after the other.",
             search_aliases=[
                 "svd",
                 "first last frame",
@@ -98,7 +99,8 @@ def _sockets():
         io.Vae.Input("vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."),
         io.Image.Input(
             "start_image",
-            tooltip="The first frame. A batch is passed through in order, with a clip from each picture to the next.",
+            tooltip="The first frame. A batch is passed through in order, with a clip from each picture to "
+            "the next.",
         ),
     ]
 
@@ -119,10 +121,10 @@ def _method_inputs():
             "method",
             options=list(METHODS),
             default="vibid",
-            tooltip="vibid: a step from the first picture and one back from the last at every level; trf: both blended "
-            "into one step; forward: from the first picture alone, drawn to the last by motion_prior. Evaluations a "
-            "step: vibid and trf 4, forward 2, half as many without guidance. For a model that can only move one way "
-            "use forward.",
+            tooltip="vibid: a step from the first picture and one back from the last at every level; trf: "
+            "both blended into one step; forward: from the first picture alone, drawn to the last by "
+            "motion_prior. Evaluations a step: vibid and trf 4, forward 2, half as many without guidance. "
+            "For a model that can only move one way use forward.",
         ),
         io.Float.Input(
             "guidance",
@@ -130,9 +132,9 @@ def _method_inputs():
             min=0.0,
             max=3.0,
             step=0.05,
-            tooltip="Strength of the pictures with vibid and forward, no unit: CFG++, where 1.0 at 25 steps is a "
-            "guidance scale of about 4.5 that falls to 1; other numbers of steps are scaled to it. 0: no guidance, "
-            "half the time. Not trained; checkpoints trained for 1.0 never use it.",
+            tooltip="Strength of the pictures with vibid and forward, no unit: CFG++, where 1.0 at 25 steps "
+            "is a guidance scale of about 4.5 that falls to 1; other numbers of steps are scaled to it. 0: "
+            "no guidance, half the time. Not trained; checkpoints trained for 1.0 never use it.",
         ),
         _number(
             "min_cfg",
@@ -144,8 +146,8 @@ def _method_inputs():
             "max_cfg",
             3.0,
             30.0,
-            "Guidance scale at the far end of each pass with trf, no unit; the far end counts least. 3.0 as its authors "
-            "use.",
+            "Guidance scale at the far end of each pass with trf, no unit; the far end counts least. 3.0 as "
+            "its authors use.",
         ),
     ]
 
@@ -168,14 +170,15 @@ def _prior_inputs():
             min=0.0,
             max=1.0,
             step=0.05,
-            tooltip="Share of the first steps, 0 to 1, in which the whole predicted clip is moved so that it ends at "
-            "the last picture (vibid and forward). forward needs it: about 0.4 does best there.",
+            tooltip="Share of the first steps, 0 to 1, in which the whole predicted clip is moved so that it "
+            "ends at the last picture (vibid and forward). forward needs it: about 0.4 does best there.",
         ),
         _count(
             "motion_prior_repeats",
             3,
             5,
-            "How many times this is done at each of these steps (vibid); each costs an evaluation, two with guidance.",
+            "How many times this is done at each of these steps (vibid); each costs an evaluation, two with "
+            "guidance.",
             lowest=1,
         ),
         _number(
@@ -188,8 +191,8 @@ def _prior_inputs():
             "reinjection",
             0,
             5,
-            "How many times fresh noise takes the clip back up at each stop (trf and forward). trf's authors use 1; "
-            "more is slower.",
+            "How many times fresh noise takes the clip back up at each stop (trf and forward). trf's authors "
+            "use 1; more is slower.",
         ),
         _count("reinjection_length", 0, 10, "Number of steps it is taken back; 0 is a tenth of all steps."),
         _number(
@@ -209,22 +212,23 @@ def _picture_inputs():
             options=list(PINS),
             default="both",
             advanced=True,
-            tooltip="Which ends are held to their picture at every step. both: first and last frame are exact; end: "
-            "the last one only; none: the model decides.",
+            tooltip="Which ends are held to their picture at every step. both: first and last frame are "
+            "exact; end: the last one only; none: the model decides.",
         ),
         _number(
             "pin_below",
             0.0,
             5.0,
-            "Noise level under which the ends are let go, standard deviation in latent units; 0 holds them to the "
-            "end. About 0.3 avoids ends that are sharper than the rest.",
+            "Noise level under which the ends are let go, standard deviation in latent units; 0 holds them to"
+            " the end. About 0.3 avoids ends that are sharper than the rest.",
         ),
         *inputs.motion_inputs(),
         inputs.fit_input(),
         io.Image.Input(
             "end_image",
             optional=True,
-            tooltip="The last frame. Left out: back to the first picture, as a loop without the doubled frame.",
+            tooltip="The last frame. Left out: back to the first picture, as a loop without the doubled "
+            "frame.",
         ),
     ]
 

@@ -21,8 +21,9 @@ class PureSVDCameraMove(io.ComfyNode):
             node_id="PureSVDCameraMove",
             display_name="Move Camera over Photo",
             category="video/svd/control",
-            description="Film a photo with a moving camera: the guide clip, and a mask of what the photo shows. "
-            "Follow Clip makes a video that moves this way and invents the rest. Static locks the camera.",
+            description="Film a photo with a moving camera: the guide clip, and a mask of what the photo "
+            "shows. Follow Clip makes a video that moves this way and invents the rest. Static locks the "
+            "camera.",
             search_aliases=[
                 "svd",
                 "camera",
@@ -40,8 +41,8 @@ class PureSVDCameraMove(io.ComfyNode):
                     "move",
                     options=list(camera.MOVES),
                     default="Pan Left",
-                    tooltip="What the camera does. Pan shifts it, turn rotates it on the spot, dolly and orbit move "
-                    "it through space and need depth; Static keeps it still.",
+                    tooltip="What the camera does. Pan shifts it, turn rotates it on the spot, dolly and "
+                    "orbit move it through space and need depth; Static keeps it still.",
                 ),
                 *_amount_inputs(),
                 *_look_inputs(),
@@ -56,7 +57,7 @@ class PureSVDCameraMove(io.ComfyNode):
                 ),
                 io.Image.Output(
                     display_name="photo",
-                    tooltip="The first frame alone, for Image to Video; only overscan makes it differ from image.",
+                    tooltip="The first frame alone, for Image to Video; only overscan changes it.",
                 ),
             ],
         )
@@ -118,16 +119,16 @@ def _amount_inputs():
             max=360.0,
             step=0.01,
             round=False,
-            tooltip="How far over the whole clip, in the move's own unit; 0 takes the move's own. Pan: share of the "
-            "side (0.15); zoom: times (1.15); clockwise 5, turn 8 or 5, orbit 10 degrees; dolly: share of the way to the "
-            "nearest thing (0.15).",
+            tooltip="How far over the whole clip, in the move's own unit; 0 takes the move's own. Pan: share "
+            "of the side (0.15); zoom: times (1.15); clockwise 5, turn 8 or 5, orbit 10 degrees; dolly: "
+            "share of the way to the nearest thing (0.15).",
         ),
         io.Int.Input(
             "frames",
             default=14,
             min=1,
             max=1024,
-            tooltip="Length of the guide clip in frames; the same number as in Image to Video (svd 14, svd_xt 25).",
+            tooltip="Length in frames, the same number as in Image to Video (svd 14, svd_xt 25).",
         ),
     ]
 
@@ -138,8 +139,8 @@ def _look_inputs():
             "border",
             options=list(camera.BORDERS),
             default="generate",
-            tooltip="What lies beyond the photo. generate: the model invents it; overscan: start from a crop so that "
-            "nothing beyond is ever seen; replicate: the last row of pixels goes on.",
+            tooltip="What lies beyond the photo. generate: the model invents it; overscan: start from a crop "
+            "so that nothing beyond is ever seen; replicate: the last row of pixels goes on.",
         ),
         io.Float.Input(
             "centre_x",
@@ -164,8 +165,8 @@ def _look_inputs():
             max=100.0,
             step=1.0,
             advanced=True,
-            tooltip="Field of view across the photo in degrees: 20 a long lens, 55 a common one, 100 "
-            "a very wide one. For turn, dolly and orbit.",
+            tooltip="Field of view across the photo in degrees: 20 a long lens, 55 a common one, 100 a very "
+            "wide one. For turn, dolly and orbit.",
         ),
     ]
 
@@ -177,8 +178,8 @@ def _map_inputs():
             options=[NEAR, FAR],
             default=NEAR,
             advanced=True,
-            tooltip="How to read the depth map. near is bright: as most depth estimators draw it; far is bright: "
-            "distances.",
+            tooltip="How to read the depth map. near is bright: as most depth estimators draw it; far is "
+            "bright: distances.",
         ),
         widgets.easing_input(),
         io.Image.Input(
@@ -189,8 +190,8 @@ def _map_inputs():
         io.Mask.Input(
             "moving",
             optional=True,
-            tooltip="White: what may move by itself, such as a person in front of a locked camera. It is left out of the "
-            "mask.",
+            tooltip="White: what may move by itself, such as a person in front of a locked camera. It is "
+            "left out of the mask.",
         ),
     ]
 
@@ -206,7 +207,10 @@ def amount_fault(move: str, amount: float) -> str:
         return ""
     low, high = (1.0 if kind == "zoom" else 0.0), camera.LIMITS[kind]
     if not low <= amount <= high:
-        return f"amount {amount:g} is not one of {move}; use {low:g} to {high:g}, or 0 for its own {camera.MOVES[move].amount:g}"
+        return (
+            f"amount {amount:g} is not one of {move}; use {low:g} to {high:g}, or 0 for its own "
+            f"{camera.MOVES[move].amount:g}"
+        )
     return ""
 
 
@@ -227,6 +231,7 @@ def depth_map(depth: Tensor | None, move: str, height: int, width: int, *, far: 
     grey = convert.mask(depth[:1].float().mean(-1), 1, height, width, of="photo", name="depth map")
     if float(grey.amax() - grey.amin()) < 1e-4:
         raise ValueError(
-            "the depth map has one value everywhere, so nothing is near or far; use a real one, or a turn or pan"
+            "the depth map has one value everywhere, so nothing is near or far; use a real one, or a turn "
+            "or pan"
         )
     return parallax.distance(1 - grey if far else grey)

@@ -14,8 +14,8 @@ class PureSVDImageToVideo(io.ComfyNode):
             node_id="PureSVDImageToVideo",
             display_name="Image to Video",
             category="video/svd",
-            description="Describe a photo to the video model as in training: the image encoder sees the whole "
-            "frame, the encoder sees it with a little seeded noise. Several images give several "
+            description="Describe a photo to the video model as in training: the image encoder sees the "
+            "whole frame, the encoder sees it with a little seeded noise. Several images give several "
             "videos, one after the other.",
             search_aliases=[
                 "svd",
@@ -52,7 +52,9 @@ class PureSVDImageToVideo(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, width, height) -> bool | str:
-        """Refuse a size before anything is loaded. What is wired in is None here; what is no number the host refuses."""
+        """Refuse a size before anything is loaded. What is wired in is None here;
+        what is no number the host refuses.
+        """
         sizes = [side if isinstance(side, int) and side else convert.GRID * 2 for side in (width, height)]
         try:
             convert.check_size(*sizes)
@@ -106,7 +108,7 @@ def _photo_inputs():
             options=["reference", "native"],
             default="reference",
             tooltip="reference: as trained. native: the numbers of ComfyUI's own SVD node (centre crop for "
-            "the image encoder, its encoder, noise of twice the stated level), so that old graphs keep "
-            "their look.",
+            "the image encoder, its encoder, noise of twice the stated level), so that old graphs keep their "
+            "look.",
         ),
     ]

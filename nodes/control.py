@@ -14,8 +14,9 @@ class PureSVDLoadControlNet(io.ComfyNode):
             node_id="PureSVDLoadControlNet",
             display_name="Load ControlNet (SVD)",
             category="video/svd",
-            description="Load a ControlNet for the video U-Net: a temporal one (depth, lineart) or ControlNeXt-SVD v2 "
-            "(pose). Apply ControlNet of ComfyUI takes it, with one picture for each frame.",
+            description="Load a ControlNet for the video U-Net: a temporal one (depth, lineart) or "
+            "ControlNeXt-SVD v2 (pose). Apply ControlNet of ComfyUI takes it, with one picture for each "
+            "frame.",
             search_aliases=["svd", "controlnet", "controlnext", "depth", "lineart", "pose"],
             inputs=[
                 io.Combo.Input(
@@ -29,16 +30,16 @@ class PureSVDLoadControlNet(io.ComfyNode):
                     options=list(ACCUMULATION),
                     default=ACCUMULATION[0],
                     advanced=True,
-                    tooltip="How often a temporal ControlNet is added. as trained: up to four times where detail is "
-                    "finest, as in its own code; once: everywhere once, which wants more strength.",
+                    tooltip="How often a temporal ControlNet is added. as trained: up to four times where "
+                    "detail is finest, as in its own code; once: everywhere once, which wants more strength.",
                 ),
                 io.Combo.Input(
                     "hint_range",
                     options=list(control.RANGES),
                     default="as trained",
                     advanced=True,
-                    tooltip="Values that black and white become. as trained: -1 to 1 for temporal ControlNets, 0 to 1 "
-                    "for ControlNeXt, as their own pipelines do.",
+                    tooltip="Values that black and white become. as trained: -1 to 1 for temporal "
+                    "ControlNets, 0 to 1 for ControlNeXt, as their own pipelines do.",
                 ),
             ],
             outputs=[

@@ -26,7 +26,8 @@ def check_image(image: Tensor, *, lowest: float = -BRIGHTEST, highest: float = B
     low, high = check_numbers("image", image)
     if low < lowest or high > highest:
         raise ValueError(
-            f"image values reach from {low:g} to {high:g}; an IMAGE lies in 0..1, so divide by its white level"
+            f"image values reach from {low:g} to {high:g}; an IMAGE lies in 0..1, so divide by its white "
+            "level"
         )
     return image
 
@@ -44,7 +45,7 @@ def check_numbers(name: str, x: Tensor) -> tuple[float, float]:
 
 
 def pixels(image: Tensor) -> Tensor:
-    """IMAGE b H W c, any c of 1 to 4 -> b 3 H W in [-1, 1], float32; alpha is dropped as the reference does."""
+    """IMAGE b H W c, c of 1 to 4 -> b 3 H W in [-1, 1], float32; alpha is dropped, as in the reference."""
     check_image(image, lowest=-1, highest=2)  # resampling overshoots a little; 255 or 65535 is another scale
     c = image.shape[-1]
     if c > 4:
@@ -116,18 +117,18 @@ def kept(image_width: int, image_height: int, width: int, height: int) -> tuple[
 
 
 def check_crop(image_width: int, image_height: int, width: int, height: int) -> None:
-    """Refuse a photo whose shape leaves next to nothing of it, and would ask for endless memory in between."""
+    """Refuse a photo whose shape leaves next to nothing of it, and asks for endless memory in between."""
     w, h = kept(image_width, image_height, width, height)
     whole = (w, h) == (image_width, image_height)
     if min(w / image_width, h / image_height) * NARROWEST < 1 or (not whole and min(w, h) < 2):
         raise ValueError(
-            f"a photo of {image_width}x{image_height} has next to nothing left when it is cropped to {width}x{height}; "
-            "set fit to pad or stretch, or use a photo of another shape"
+            f"a photo of {image_width}x{image_height} has next to nothing left when it is cropped to "
+            f"{width}x{height}; set fit to pad or stretch, or use a photo of another shape"
         )
 
 
 def nearest_size(image_width: int, image_height: int, width: int, height: int) -> tuple[int, int]:
-    """Of the trained size, its portrait counterpart and the square of the same area, the one nearest in aspect."""
+    """The nearest in aspect of the trained size, its portrait counterpart and a square of their area."""
     side = max(64, round(math.sqrt(width * height) / 64) * 64)
     wanted = math.log(image_width / image_height)
     sizes = [(width, height), (height, width), (side, side)]
@@ -183,8 +184,8 @@ def conditioning(name: str, value: list) -> list:
     good = isinstance(value, list) and value and all(_is_described(*entry) for entry in value)
     if not good:
         raise ValueError(
-            f"{name} is not conditioning for a video model; wire in {name} of Image to Video, or of ComfyUI's own "
-            "SVD_img2vid_Conditioning"
+            f"{name} is not conditioning for a video model; wire in {name} of Image to Video, or of ComfyUI's"
+            " own SVD_img2vid_Conditioning"
         )
     for context, details in value:
         check_numbers(f"embedding in {name}", context)
@@ -211,8 +212,8 @@ def empty_latent(frames: int, width: int, height: int) -> dict:
 def curve(name: str, value: Any) -> Callable[[Tensor], Tensor]:
     """CURVE -> the function it draws, at positions n in [0, 1] -> n.
 
-    The host hands over an object with `interp`, or the points its editor stores: a list of x, y in [0, 1], joined
-    by straight lines here.
+    The host hands over an object with `interp`, or the points its editor stores: a list of x, y in [0, 1],
+    joined by straight lines here.
     """
     if value is None:
         raise ValueError(f"{name} is empty; wire a Curve Editor into it, or choose another curve")
@@ -220,7 +221,8 @@ def curve(name: str, value: Any) -> Callable[[Tensor], Tensor]:
     good = isinstance(points, list | tuple) and points and all(_is_point(point) for point in points)
     if not good:
         raise ValueError(
-            f"{name} has points {str(points)[:60]}; a curve has pairs of finite x and y: wire in a Curve Editor"
+            f"{name} has points {str(points)[:60]}; a curve has pairs of finite x and y: wire in a Curve "
+            "Editor"
         )
     interp = getattr(value, "interp", None)
     if callable(interp):

@@ -15,8 +15,8 @@ class PureSVDDecode(io.ComfyNode):
             node_id="PureSVDDecode",
             display_name="Decode Video",
             category="video/svd",
-            description="Turn a video latent into frames. The result is the one-shot decode of the whole clip "
-            "whatever memory is free: no chunk borders, no tiles, no flicker between chunks.",
+            description="Turn a video latent into frames. The result is the one-shot decode of the whole "
+            "clip whatever memory is free: no chunk borders, no tiles, no flicker between chunks.",
             search_aliases=["svd", "VAEDecode", "VAEDecodeTiled", "vae decode", "decode latent"],
             inputs=[
                 io.Vae.Input("vae", tooltip="The VAE of the checkpoint that made the latent."),

@@ -20,8 +20,8 @@ class PureSVDDrag(io.ComfyNode):
             node_id="PureSVDDrag",
             display_name="Drag over Photo",
             category="video/svd/control",
-            description="Draw on a photo what should move and where: paths that carry a part along, outlines of the parts, "
-            "and points that stay. Follow Clip makes the video.",
+            description="Draw on a photo what should move and where: paths that carry a part along, outlines "
+            "of the parts, and points that stay. Follow Clip makes the video.",
             search_aliases=["svd", "drag", "motion brush", "path", "trajectory", "animate", "tracks"],
             inputs=[
                 io.Image.Input("image", tooltip="One photo, the same that Image to Video is given."),
@@ -30,7 +30,8 @@ class PureSVDDrag(io.ComfyNode):
                     default="",
                     socketless=True,
                     extra_dict={"widgetType": "PURESVD_PATHS"},
-                    tooltip="What is drawn, as JSON in shares of the picture; the help page shows how to write it by hand.",
+                    tooltip="What is drawn, as JSON in shares of the picture; the help page shows how to "
+                    "write it by hand.",
                 ),
                 *_clip_inputs(),
             ],
@@ -92,7 +93,8 @@ def _clip_inputs():
             default=14,
             min=1,
             max=1024,
-            tooltip="Length of the guide clip in frames; the same number as in Image to Video (svd 14, svd_xt 25).",
+            tooltip="Length of the guide clip in frames; the same number as in Image to Video (svd 14, "
+            "svd_xt 25).",
         ),
         io.Float.Input(
             "radius",
@@ -100,15 +102,15 @@ def _clip_inputs():
             min=0.005,
             max=1.0,
             step=0.005,
-            tooltip="Size of what a path carries where nothing is outlined, and of what a pin holds: radius as a "
-            "share of the shorter side.",
+            tooltip="Size of what a path carries where nothing is outlined, and of what a pin holds: radius "
+            "as a share of the shorter side.",
         ),
         widgets.easing_input(),
         io.Mask.Input(
             "mask",
             optional=True,
-            tooltip="White: the part that moves, for paths without an outline. Several such paths share it, each "
-            "takes what lies nearest to its start.",
+            tooltip="White: the part that moves, for paths without an outline. Several such paths share it, "
+            "each takes what lies nearest to its start.",
         ),
         io.Custom("TRACKS").Input(
             "tracks",

@@ -1,4 +1,6 @@
-"""The checkpoints a user can choose: the embedded one, files of the host's model folders, and diffusers folders."""
+"""The checkpoints a user can choose: the embedded one, files of the host's model folders,
+and diffusers folders.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +16,19 @@ EMBEDDED_FILE = Path(__file__).resolve().parent.parent / "svd_core" / "nano" / "
 DIFFUSERS = "diffusers/"
 CHECKPOINTS = "checkpoints/"
 NO_CHECKPOINT = "no checkpoint found"
-WHERE = "put svd.safetensors or svd_xt.safetensors into ComfyUI/models/checkpoints, or a diffusers folder into ComfyUI/models/diffusers"
+WHERE = (
+    "put svd.safetensors or svd_xt.safetensors into ComfyUI/models/checkpoints, or a diffusers folder into "
+    "ComfyUI/models/diffusers"
+)
 WHERE_LORAS = "put it into ComfyUI/models/loras"
 WHERE_CONTROLNETS = "put it into ComfyUI/models/controlnet"
 NO_CONTROLNET = "no ControlNet found"
 NO_LORA = "no LoRA found"
 STATISTICS = "svd_statistics"  # folder below the host's models
-STATISTICS_WHERE = f"a safetensors file in ComfyUI/models/{STATISTICS} with Expectation_x_0 (frames x 4 x height/8 x width/8) and trCov_d"
+STATISTICS_WHERE = (
+    f"a safetensors file in ComfyUI/models/{STATISTICS} with Expectation_x_0 (frames x 4 x height/8 x "
+    "width/8) and trCov_d"
+)
 DEPTH = 3  # folders below models/diffusers that are looked into
 
 
@@ -89,7 +97,8 @@ def controlnet_path(name: str) -> str:
     path = folder_paths.get_full_path("controlnet", name) if name != NO_CONTROLNET else None
     if not path:
         raise ValueError(
-            f"no ControlNet {name[:200]!r}: {WHERE_CONTROLNETS}, then press R in the editor to refresh the list"
+            f"no ControlNet {name[:200]!r}: {WHERE_CONTROLNETS}, then press R in the editor to refresh the "
+            "list"
         )
     return path
 
@@ -120,7 +129,9 @@ def members(entry: Path) -> list[Path]:
 
 
 def diffusers_folders() -> dict[str, str]:
-    """Relative name -> folder, for every folder with a model_index.json up to DEPTH below models/diffusers."""
+    """Relative name -> folder, for every folder with a model_index.json up to DEPTH below
+    models/diffusers.
+    """
     found: dict[str, str] = {}
     for root in folder_paths.get_folder_paths("diffusers"):
         level = [Path(root)]

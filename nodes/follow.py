@@ -34,8 +34,8 @@ class PureSVDFollow(io.ComfyNode):
             node_id="PureSVDFollow",
             display_name="Follow Clip (SVD)",
             category="video/svd/control",
-            description="Make the video move as a guide clip does: where the mask is white the clip is held while the "
-            "layout is decided, then let go, so that the model redraws it in its own detail.",
+            description="Make the video move as a guide clip does: where the mask is white the clip is held "
+            "while the layout is decided, then let go, so that the model redraws it in its own detail.",
             search_aliases=[
                 "svd",
                 "time to move",
@@ -51,8 +51,8 @@ class PureSVDFollow(io.ComfyNode):
                     "adherence",
                     options=list(ADHERENCE),
                     default="follow",
-                    tooltip="How closely the clip is followed. loose: its layout, the model chooses the rest; follow: "
-                    "the middle; strict: down to its detail.",
+                    tooltip="How closely the clip is followed. loose: its layout, the model chooses the "
+                    "rest; follow: the middle; strict: down to its detail.",
                 ),
                 *_level_inputs(),
                 *_fit_inputs(),
@@ -121,8 +121,9 @@ def _level_inputs():
             step=0.1,
             round=False,
             advanced=True,
-            tooltip="Noise level at which sampling starts, standard deviation in latent units; -1 takes the one of "
-            "adherence (120, 75, 75), the model was trained up to 700. Higher lets more than the mask change.",
+            tooltip="Noise level at which sampling starts, standard deviation in latent units; -1 takes the "
+            "one of adherence (120, 75, 75), the model was trained up to 700. Higher lets more than the mask "
+            "change.",
         ),
         io.Float.Input(
             "strong_level",
@@ -132,8 +133,8 @@ def _level_inputs():
             step=0.1,
             round=False,
             advanced=True,
-            tooltip="Noise level down to which the clip is held, standard deviation in latent units; -1 takes the one "
-            "of adherence (45, 31, 5), 0 keeps it to the end. Trained: 0.002 to 700.",
+            tooltip="Noise level down to which the clip is held, standard deviation in latent units; -1 "
+            "takes the one of adherence (45, 31, 5), 0 keeps it to the end. Trained: 0.002 to 700.",
         ),
         io.Int.Input(
             "feather",
@@ -141,7 +142,8 @@ def _level_inputs():
             min=0,
             max=256,
             advanced=True,
-            tooltip="Width of the mask's soft edge in pixels; 0 is hard, 8 pixels of the video are the finest it knows.",
+            tooltip="Width of the mask's soft edge in pixels; 0 is hard, 8 pixels of the video are the "
+            "finest it knows.",
         ),
     ]
 
@@ -152,8 +154,8 @@ def _fit_inputs():
             "fit",
             options=FITS,
             default="crop",
-            tooltip="How the clip fills the frame; the same as in Image to Video. crop: cut the sides; pad: black bars; "
-            "stretch: distort.",
+            tooltip="How the clip fills the frame; the same as in Image to Video. crop: cut the sides; pad: "
+            "black bars; stretch: distort.",
         ),
         io.Mask.Input(
             "mask",
@@ -171,13 +173,16 @@ def chosen(named: Levels, weak_level: float, strong_level: float) -> Levels:
     )
     if not levels.strong < levels.weak:
         raise ValueError(
-            f"strong_level {levels.strong:g} must lie below weak_level {levels.weak:g}, where sampling starts; lower it"
+            f"strong_level {levels.strong:g} must lie below weak_level {levels.weak:g}, where sampling "
+            "starts; lower it"
         )
     return levels
 
 
 def to_latent(mask: Tensor, feather: int) -> Tensor:
-    """t 1 H W -> t 1 h w: what at least half of a latent position's pixels say; with a feather their mean, blurred."""
+    """t 1 H W -> t 1 h w: what at least half of a latent position's pixels say; with a feather their mean,
+    blurred.
+    """
     if feather:
         mask = smooth(mask, gaussian(feather / 2))
     share = F.avg_pool2d(mask, convert.GRID)

@@ -22,8 +22,9 @@ class PureSVDGuider(io.ComfyNode):
             node_id="PureSVDGuider",
             display_name="Video Guider",
             category="video/svd",
-            description="One guidance scale per frame, for SamplerCustomAdvanced; on request only at some noise levels, "
-            "or projected. Replaces guidance that another node patched onto the model; the model itself is left as it is.",
+            description="One guidance scale per frame, for SamplerCustomAdvanced; on request only at some "
+            "noise levels, or projected. Replaces guidance that another node patched onto the model; the "
+            "model itself is left as it is.",
             search_aliases=[
                 "svd",
                 "VideoLinearCFGGuidance",
@@ -46,8 +47,8 @@ class PureSVDGuider(io.ComfyNode):
                 io.Custom("CURVE").Input(
                     "drawn",
                     optional=True,
-                    tooltip="For the curve drawn: from Curve Editor. Left is the first frame, right the last; bottom is "
-                    "min_cfg, top max_cfg.",
+                    tooltip="For the curve drawn: from Curve Editor. Left is the first frame, right the "
+                    "last; bottom is min_cfg, top max_cfg.",
                 ),
             ],
             outputs=[
@@ -106,8 +107,9 @@ def _level_inputs():
             step=0.01,
             round=False,
             **ADVANCED,
-            tooltip="Highest noise level with guidance, standard deviation in latent units; above it the model's own "
-            "answer to the photo stands, at half the cost. Trained levels reach 700; 10000 guides from the start.",
+            tooltip="Highest noise level with guidance, standard deviation in latent units; above it the "
+            "model's own answer to the photo stands, at half the cost. Trained levels reach 700; 10000 "
+            "guides from the start.",
         ),
         io.Float.Input(
             "to_level",
@@ -117,16 +119,16 @@ def _level_inputs():
             step=0.01,
             round=False,
             **ADVANCED,
-            tooltip="Guidance ends at this noise level, standard deviation in latent units; below it a step costs half. "
-            "Trained levels reach down to 0.002; 0 guides to the end.",
+            tooltip="Guidance ends at this noise level, standard deviation in latent units; below it a step "
+            "costs half. Trained levels reach down to 0.002; 0 guides to the end.",
         ),
         io.Combo.Input(
             "over_levels",
             options=list(OVER_LEVELS),
             default="even",
             **ADVANCED,
-            tooltip="How guidance is shared out among the steps. even: the same at each; as CFG++: more at high noise, "
-            "less at the end, the same on average.",
+            tooltip="How guidance is shared out among the steps. even: the same at each; as CFG++: more at "
+            "high noise, less at the end, the same on average.",
         ),
     ]
 
@@ -140,8 +142,9 @@ def _projection_inputs():
             max=1.0,
             step=0.05,
             **ADVANCED,
-            tooltip="Share of guidance along the picture itself that stays, which raises contrast and colour. 1: all, as "
-            "svd was trained to be sampled; 0: none, for high max_cfg without over-saturation (APG).",
+            tooltip="Share of guidance along the picture itself that stays, which raises contrast and "
+            "colour. 1: all, as svd was trained to be sampled; 0: none, for high max_cfg without "
+            "over-saturation (APG).",
         ),
         io.Float.Input(
             "limit",
@@ -151,16 +154,16 @@ def _projection_inputs():
             step=0.005,
             round=0.0001,
             **ADVANCED,
-            tooltip="Largest root mean square of what guidance adds per unit of scale, standard deviation in latent "
-            "units. 0: no limit, as trained; about 0.05 tames outliers, at every size alike.",
+            tooltip="Largest root mean square of what guidance adds per unit of scale, standard deviation in "
+            "latent units. 0: no limit, as trained; about 0.05 tames outliers, at every size alike.",
         ),
         io.Combo.Input(
             "limit_over",
             options=["clip", "frame"],
             default="clip",
             **ADVANCED,
-            tooltip="What the limit is measured over. clip: one factor for all frames, so that contrast does not pump; "
-            "frame: each by itself.",
+            tooltip="What the limit is measured over. clip: one factor for all frames, so that contrast does "
+            "not pump; frame: each by itself.",
         ),
         io.Float.Input(
             "momentum",
@@ -169,7 +172,7 @@ def _projection_inputs():
             max=1.0,
             step=0.05,
             **ADVANCED,
-            tooltip="Share of the guidance of the steps before that is added; below 0 it is taken off. 0: none, as "
-            "trained; APG uses -0.5. Only for samplers that ask once a step, such as euler.",
+            tooltip="Share of the guidance of the steps before that is added; below 0 it is taken off. 0: "
+            "none, as trained; APG uses -0.5. Only for samplers that ask once a step, such as euler.",
         ),
     ]

@@ -29,8 +29,9 @@ def size_inputs():
             default=0,
             min=0,
             max=1024,
-            tooltip=f"Length in frames; {TRAINED} (14 for svd, 25 for svd_xt). Longer clips drift from the "
-            f"photo.",
+            tooltip=(
+                f"Length in frames; {TRAINED} (14 for svd, 25 for svd_xt). Longer clips drift from the photo."
+            ),
         ),
     ]
 
@@ -50,8 +51,9 @@ def motion_inputs():
             default=0,
             min=0,
             max=240,
-            tooltip=f"Frames per second the motion is meant for; {TRAINED} (7). Lower means larger steps between frames. "
-            "The model is told fps - 1; meant for 6 to 31. The playback speed is set in Create Video.",
+            tooltip=f"Frames per second the motion is meant for; {TRAINED} (7). Lower means larger steps "
+            "between frames. The model is told fps - 1; meant for 6 to 31. The playback speed is set in "
+            "Create Video.",
         ),
         io.Float.Input(
             "augmentation_level",

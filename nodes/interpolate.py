@@ -22,7 +22,8 @@ def rates():
             min=0.001,
             max=1000.0,
             step=0.001,
-            tooltip="Frames per second of the clip as it is: the fps of Image to Video, 7 if that was left at 0.",
+            tooltip="Frames per second of the clip as it is: the fps of Image to Video, 7 if that was left "
+            "at 0.",
         ),
         io.Float.Input(
             "target_fps",
@@ -64,8 +65,8 @@ def care():
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Likeness of two neighbouring frames, 0 to 1, under which they count as a cut. Raise "
-            "it when cuts are blended, lower it when fast motion is not interpolated.",
+            tooltip="Likeness of two neighbouring frames, 0 to 1, under which they count as a cut. Raise it "
+            "when cuts are blended, lower it when fast motion is not interpolated.",
         ),
     ]
 
@@ -77,9 +78,9 @@ class PureSVDInterpolate(io.ComfyNode):
             node_id="PureSVDInterpolate",
             display_name="Interpolate Video",
             category="video/svd",
-            description="Give a clip any frame rate, also one that is not a multiple. New frames follow the motion "
-            "without any model file; frames that fall on the new grid are passed through unchanged; scene cuts "
-            "are never blended. Works on any video, generated or not.",
+            description="Give a clip any frame rate, also one that is not a multiple. New frames follow the "
+            "motion without any model file; frames that fall on the new grid are passed through unchanged; "
+            "scene cuts are never blended. Works on any video, generated or not.",
             search_aliases=["svd", "frame interpolation", "slow motion", "fps", "frame rate", "rife", "film"],
             inputs=[
                 io.Image.Input("images", tooltip="One clip: the frames in order, of one size."),
@@ -134,15 +135,16 @@ def check_length(images, source_fps, target_fps, slow_motion) -> None:
     )
     if target > FRAMES_FROM_ONE * source:
         raise ValueError(
-            f"the result would have {float(target / source):,.0f} frames for each one, at most {FRAMES_FROM_ONE:,} are made; "
-            "use a higher source_fps, or a lower target_fps or slow_motion"
+            f"the result would have {float(target / source):,.0f} frames for each one, at most "
+            f"{FRAMES_FROM_ONE:,} are made; use a higher source_fps, or a lower target_fps or slow_motion"
         )
     frames = count(len(images), source_fps=source, target_fps=target)
     needed, free = frames * images[0].numel() * images.element_size(), host_between.free_memory()
     if needed > free:
         raise ValueError(
-            f"the result would have {frames:,} frames of {needed / 2**30:,.1f} GiB in all, {free / 2**30:,.1f} GiB of "
-            "memory are free; use fewer or smaller frames, or a lower target_fps or slow_motion"
+            f"the result would have {frames:,} frames of {needed / 2**30:,.1f} GiB in all, "
+            f"{free / 2**30:,.1f} GiB of memory are free; use fewer or smaller frames, or a lower target_fps "
+            "or slow_motion"
         )
 
 

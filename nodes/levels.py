@@ -28,8 +28,8 @@ def _range_inputs():
             step=0.0001,
             round=False,
             advanced=True,
-            tooltip="Lowest noise level before 0, standard deviation in latent units; higher makes the "
-            "last step coarser. Trained: 0.002. Used by karras and exponential.",
+            tooltip="Lowest noise level before 0, standard deviation in latent units; higher makes the last "
+            "step coarser. Trained: 0.002. Used by karras and exponential.",
         ),
         io.Float.Input(
             "rho",
@@ -69,8 +69,8 @@ class PureSVDSigmas(io.ComfyNode):
                 io.Model.Input(
                     "model",
                     optional=True,
-                    tooltip="The model that will be sampled, so that steps 0 and as trained are its own; without it "
-                    "they are those of svd.",
+                    tooltip="The model that will be sampled, so that steps 0 and as trained are its own; "
+                    "without it they are those of svd.",
                 ),
                 io.Latent.Input(
                     "latent",

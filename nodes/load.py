@@ -9,9 +9,9 @@ WEIGHT_DTYPE = io.Combo.Input(
     "weight_dtype",
     options=["default", host_load.AS_STORED, "fp32", "fp16", "bf16", "fp8_e4m3fn"],
     default="default",
-    tooltip="Number format in which the U-Net's weights are kept. default: what ComfyUI would choose for this "
-    "device, or bf16 on a CPU with bf16 instructions; as stored: the file's own; fp8_e4m3fn halves the memory of "
-    "fp16 and costs some detail.",
+    tooltip="Number format in which the U-Net's weights are kept. default: what ComfyUI would choose for "
+    "this device, or bf16 on a CPU with bf16 instructions; as stored: the file's own; fp8_e4m3fn halves the "
+    "memory of fp16 and costs some detail.",
 )
 
 
@@ -47,8 +47,8 @@ class PureSVDLoadCheckpoint(io.ComfyNode):
                 io.Combo.Input(
                     "ckpt_name",
                     options=files.checkpoints(),
-                    tooltip=f"The checkpoint to load. To add one, {files.WHERE}. "
-                    "svd makes 14 frames, svd_xt and svd_xt_1_1 make 25, both at 1024x576.",
+                    tooltip=f"The checkpoint to load. To add one, {files.WHERE}. svd makes 14 frames, svd_xt "
+                    "and svd_xt_1_1 make 25, both at 1024x576.",
                 ),
                 WEIGHT_DTYPE,
             ],
@@ -73,8 +73,9 @@ class PureSVDLoadParts(io.ComfyNode):
             node_id="PureSVDLoadParts",
             display_name="Load Video Checkpoint Parts",
             category="video/svd",
-            description="Load U-Net, VAE and CLIP image encoder from separate files, for example the AnimateLCM-SVD U-Net "
-            "with the VAE and CLIP image encoder of svd_xt. Single-file and diffusers names both work.",
+            description="Load U-Net, VAE and CLIP image encoder from separate files, for example the "
+            "AnimateLCM-SVD U-Net with the VAE and CLIP image encoder of svd_xt. Single-file and diffusers "
+            "names both work.",
             search_aliases=["svd", "unet", "animatelcm"],
             inputs=[
                 io.Combo.Input(

@@ -17,8 +17,9 @@ class PureSVDLongVideo(io.ComfyNode):
             node_id="PureSVDLongVideo",
             display_name="Long Video (SVD)",
             category="video/svd",
-            description="A video of any length from one photo, in the memory of one window: each chunk goes on from the "
-            "last latent of the one before, and its colours are held to those at the start. A longer video begins with the shorter one.",
+            description="A video of any length from one photo, in the memory of one window: each chunk goes "
+            "on from the last latent of the one before, and its colours are held to those at the start. A "
+            "longer video begins with the shorter one.",
             search_aliases=["svd", "long video", "extend", "continue", "loop", "chain"],
             inputs=[
                 *_sockets(),
@@ -131,7 +132,7 @@ def _sockets():
             min=0.5,
             max=600.0,
             step=0.5,
-            tooltip="Length of the video in seconds. Every chunk takes as long as one clip and adds a frame less than it.",
+            tooltip="Length in seconds. Every chunk takes as long as a clip and adds a frame less.",
         ),
     ]
 
@@ -161,8 +162,8 @@ def _chain_inputs():
             min=0.0,
             max=10.0,
             step=0.1,
-            tooltip="Guidance scale of every chunk but the first, the same on all frames, no unit. 0: that of the first, "
-            "at most 2. Lower drifts less.",
+            tooltip="Guidance scale of every chunk but the first, the same on all frames, no unit. 0: that "
+            "of the first, at most 2. Lower drifts less.",
         ),
         io.Float.Input(
             "anchor",
@@ -170,8 +171,8 @@ def _chain_inputs():
             min=0.0,
             max=1.0,
             step=0.05,
-            tooltip="Share of a chunk's drift in colour and contrast that is taken back, 0 to 1, rising over its frames "
-            "so that nothing jumps; at most 10 % a chunk. 0 keeps a slow change of light.",
+            tooltip="Share of a chunk's drift in colour and contrast that is taken back, 0 to 1, rising over "
+            "its frames so that nothing jumps; at most 10 % a chunk. 0 keeps a slow change of light.",
         ),
         io.Float.Input(
             "next_augmentation",
@@ -179,15 +180,15 @@ def _chain_inputs():
             min=0.0,
             max=0.2,
             step=0.01,
-            tooltip="Noise on the frame that a chunk goes on from, standard deviation where white is 1 and black is -1. "
-            "More lets the model mend its own errors, and remember less.",
+            tooltip="Noise on the frame that a chunk goes on from, standard deviation where white is 1 and "
+            "black is -1. More lets the model mend its own errors, and remember less.",
         ),
         io.Combo.Input(
             "token",
             options=["last", "photo"],
             default="last",
-            tooltip="What the image encoder sees in later chunks. last: their own first frame, as trained; photo: the "
-            "photo, which keeps the subject and slows a change of scene.",
+            tooltip="What the image encoder sees in later chunks. last: their own first frame, as trained; "
+            "photo: the photo, which keeps the subject and slows a change of scene.",
         ),
     ]
 
@@ -199,8 +200,8 @@ def _search_inputs():
             default=1,
             min=1,
             max=8,
-            tooltip="Number of beginnings tried for each later chunk; the one that goes on with the motion best is "
-            "finished. 3 joins more smoothly, for more time.",
+            tooltip="Number of beginnings tried for each later chunk; the one that goes on with the motion "
+            "best is finished. 3 joins more smoothly, for more time.",
         ),
         io.Float.Input(
             "candidate_until",
@@ -209,8 +210,8 @@ def _search_inputs():
             max=200.0,
             step=1.0,
             advanced=True,
-            tooltip="Noise level down to which they are tried, standard deviation in latent units; lower judges better "
-            "and takes longer.",
+            tooltip="Noise level down to which they are tried, standard deviation in latent units; lower "
+            "judges better and takes longer.",
         ),
     ]
 
@@ -221,28 +222,29 @@ def _end_inputs():
             "close",
             options=["open", "loop", "picture"],
             default="open",
-            tooltip="open: ends where it ends; loop: the last chunk returns to the photo, and the doubled frame is left "
-            "out; picture: it ends at end_image. Closed ends take whole chunks; the fps output keeps the length.",
+            tooltip="open: ends where it ends; loop: the last chunk returns to the photo, and the doubled "
+            "frame is left out; picture: it ends at end_image. Closed ends take whole chunks; the fps output "
+            "keeps the length.",
         ),
         io.Combo.Input(
             "close_method",
             options=list(METHODS),
             default="vibid",
-            tooltip="How the last chunk of a closed end is made, as in Between Pictures. For a model that can only move "
-            "one way use forward.",
+            tooltip="How the last chunk of a closed end is made, as in Between Pictures. For a model that "
+            "can only move one way use forward.",
         ),
         io.Combo.Input(
             "on_cancel",
             options=["stop", "keep"],
             default="stop",
-            tooltip="What cancelling does. stop: gives nothing; keep: the chunks that are finished go on to the next "
-            "node. Save them with Save Latent and wire them into begin to continue.",
+            tooltip="What cancelling does. stop: gives nothing; keep: the chunks that are finished go on to "
+            "the next node. Save them with Save Latent and wire them into begin to continue.",
         ),
         io.Image.Input("end_image", optional=True, tooltip="The last frame, for close picture."),
         io.Latent.Input(
             "begin",
             optional=True,
-            tooltip="The beginning of the same video, made before with the same values: its whole chunks are taken over "
-            "instead of being made again.",
+            tooltip="The beginning of the same video, made before with the same values: its whole chunks are "
+            "taken over instead of being made again.",
         ),
     ]

@@ -1,4 +1,6 @@
-"""LoRA files on the video U-Net: a patched MODEL, or HOOKS that patch it for a conditioning or some steps only."""
+"""LoRA files on the video U-Net: a patched MODEL, or HOOKS that patch it for a conditioning or some steps
+only.
+"""
 
 from comfy_api.latest import io
 
@@ -16,7 +18,10 @@ WHAT = {
     "embeddings": "the embeddings of noise level, fps, motion and frame number",
     "mixers": "the factors that weigh space against time",
 }
-REPORT = "How many layers of each part the file changes, its ranks, and the largest change relative to the weights."
+REPORT = (
+    "How many layers of each part the file changes, its ranks, and the largest change relative to the "
+    "weights."
+)
 
 
 def inputs():
@@ -27,8 +32,8 @@ def inputs():
         io.Combo.Input(
             "lora_name",
             options=files.loras(),
-            tooltip="The LoRA: a safetensors file in any naming (PEFT, diffusers, kohya, LyCORIS, ComfyUI's own). "
-            f"To add one, {files.WHERE_LORAS}.",
+            tooltip="The LoRA: a safetensors file in any naming (PEFT, diffusers, kohya, LyCORIS, ComfyUI's "
+            f"own). To add one, {files.WHERE_LORAS}.",
         ),
         io.Float.Input(
             "strength",
@@ -65,9 +70,9 @@ class PureSVDLoadLora(io.ComfyNode):
             node_id="PureSVDLoadLora",
             display_name="Load LoRA (SVD)",
             category="video/svd",
-            description="Apply all of a LoRA to the video U-Net, the layers over time included, which ComfyUI's own "
-            "loader leaves out of files with diffusers or PEFT names. A file that does not fit is refused "
-            "with the reason.",
+            description="Apply all of a LoRA to the video U-Net, the layers over time included, which "
+            "ComfyUI's own loader leaves out of files with diffusers or PEFT names. A file that does not fit "
+            "is refused with the reason.",
             search_aliases=["svd", "lora", "camera", "motion lora", "lycoris", "dora"],
             inputs=inputs(),
             outputs=[
@@ -131,8 +136,8 @@ class PureSVDLoraHook(io.ComfyNode):
             node_id="PureSVDLoraHook",
             display_name="Create LoRA Hook (SVD)",
             category="video/svd",
-            description="The LoRA of Load LoRA as hooks: wire them into a conditioning, with keyframes if it shall act "
-            "in some of the sampling steps only. The model for sampling stays unpatched.",
+            description="The LoRA of Load LoRA as hooks: wire them into a conditioning, with keyframes if it "
+            "shall act in some of the sampling steps only. The model for sampling stays unpatched.",
             search_aliases=["svd", "lora hook", "lora schedule", "keyframes"],
             inputs=[
                 *inputs(),

@@ -28,9 +28,9 @@ class PureSVDManifest(io.ComfyNode):
             node_id="PureSVDManifest",
             display_name="Record Video Manifest",
             category="video/svd",
-            description="Write down what a clip was made from: hashes of the weights, of the input files and of the "
-            "frames, seeds, versions, machine and graph. scripts/replay.py makes the clip again from that "
-            "file and says what differs.",
+            description="Write down what a clip was made from: hashes of the weights, of the input files and "
+            "of the frames, seeds, versions, machine and graph. scripts/replay.py makes the clip again from "
+            "that file and says what differs.",
             search_aliases=["svd", "reproduce", "provenance", "hash", "metadata"],
             is_output_node=True,
             hidden=[io.Hidden.prompt, io.Hidden.unique_id],
@@ -39,7 +39,8 @@ class PureSVDManifest(io.ComfyNode):
                 io.String.Input(
                     "filename_prefix",
                     default="video/PureSVD_manifest",
-                    tooltip="Where the JSON file goes, below the output folder; a number and .json are added.",
+                    tooltip="Where the JSON file goes, below the output folder; a number and .json are "
+                    "added.",
                 ),
                 io.Model.Input(
                     "model",
@@ -63,7 +64,9 @@ class PureSVDManifest(io.ComfyNode):
 
 
 def ancestry(prompt: dict, node_id: str) -> dict:
-    """The part of an API prompt that leads to a node, the node included; all of it where the node is not in it."""
+    """The part of an API prompt that leads to a node, the node included;
+    all of it where the node is not in it.
+    """
     graph, waiting = {}, [node_id] if node_id in prompt else list(prompt)
     while waiting:
         key = waiting.pop()
@@ -97,7 +100,9 @@ def record(images: Tensor, graph: dict, model=None) -> dict:
 
 
 def seeds(graph: dict) -> dict:
-    """Every input named like a seed: its value; for one that is wired in, the number or numbers it comes from."""
+    """Every input named like a seed: its value; for one that is wired in,
+    the number or numbers it comes from.
+    """
     found: dict[str, object] = {}
     for key, entry in graph.items():
         for name, value in entry["inputs"].items():
@@ -110,7 +115,9 @@ def seeds(graph: dict) -> dict:
 
 
 def sources(graph: dict, place: str, node_id: object) -> dict:
-    """What feeds a wired input: {place: value} where that is one node's value, else every widget that leads to it."""
+    """What feeds a wired input: {place: value} where that is one node's value,
+    else every widget that leads to it.
+    """
     lead = ancestry(graph, node_id) if isinstance(node_id, str) and node_id in graph else {}
     widgets = {
         f"{key}.{name}": value
@@ -178,12 +185,15 @@ def file_hash(path: str, size: int, mtime_ns: int) -> str:
 
 
 def save(text: str, prefix: str, *, width: int, height: int) -> dict[str, str]:
-    """Write the file into the output folder; returns where, as the host names it. Sizes in pixels, for the name."""
+    """Write the file into the output folder; returns where, as the host names it. Sizes in pixels,
+    for the name.
+    """
     output = os.path.abspath(folder_paths.get_output_directory())
     target = Path(os.path.abspath(os.path.join(output, prefix)))
     if "\0" in prefix or Path(output) not in target.parents:
         raise ValueError(
-            f"filename_prefix {prefix[:200]!r} names no file below the output folder; use one such as video/clip"
+            f"filename_prefix {prefix[:200]!r} names no file below the output folder; use one such as "
+            "video/clip"
         )
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
@@ -191,7 +201,7 @@ def save(text: str, prefix: str, *, width: int, height: int) -> dict[str, str]:
         Path(folder, file).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(
-            f"filename_prefix {prefix[:200]!r} cannot be written to ({error.strerror}); use another name or free "
-            "some space"
+            f"filename_prefix {prefix[:200]!r} cannot be written to ({error.strerror}); use another name or "
+            "free some space"
         ) from error
     return {"filename": file, "subfolder": subfolder, "type": "output"}

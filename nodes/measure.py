@@ -39,9 +39,9 @@ class PureSVDMeasure(io.ComfyNode):
             node_id="PureSVDMeasure",
             display_name="Measure Video",
             category="video/svd",
-            description="Say in numbers what a clip does: how fast it moves, camera and objects apart, and whether that "
-            "is motion at all; flicker, unsteadiness, drift of light and colour, sharpness, cuts, the seam of "
-            "a loop, closeness to the photo. Works on any video, generated or not.",
+            description="Say in numbers what a clip does: how fast it moves, camera and objects apart, and "
+            "whether that is motion at all; flicker, unsteadiness, drift of light and colour, sharpness, "
+            "cuts, the seam of a loop, closeness to the photo. Works on any video, generated or not.",
             search_aliases=["svd", "motion score", "quality", "speed", "flicker", "metrics", "optical flow"],
             inputs=[
                 io.Image.Input("images", tooltip="One clip: the frames in order, of one size."),
@@ -49,14 +49,14 @@ class PureSVDMeasure(io.ComfyNode):
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="The photo that the clip was made from, of any size. Without it the clip is compared with "
-                    "its own first frame.",
+                    tooltip="The photo that the clip was made from, of any size. Without it the clip is "
+                    "compared with its own first frame.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="The image tower of the video checkpoint: closeness to the photo is measured by its eyes "
-                    "too, in the first, middle and last frame.",
+                    tooltip="The image tower of the video checkpoint: closeness to the photo is measured by "
+                    "its eyes too, in the first, middle and last frame.",
                 ),
             ],
             outputs=[

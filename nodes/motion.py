@@ -25,8 +25,9 @@ class PureSVDMotion(io.ComfyNode):
             node_id="PureSVDMotion",
             display_name="More Motion (SVD)",
             category="video/svd/control",
-            description="Ask for more motion than the photo gives by itself: sampling starts at a lower noise level, where "
-            "the model copies the photo less, and the motion bucket rises. Goes between Image to Video and any sampler.",
+            description="Ask for more motion than the photo gives by itself: sampling starts at a lower "
+            "noise level, where the model copies the photo less, and the motion bucket rises. Goes between "
+            "Image to Video and any sampler.",
             search_aliases=["svd", "motion", "nothing moves", "motion bucket", "analytic init", "alg"],
             inputs=[
                 io.Conditioning.Input("positive", tooltip="What Image to Video says about the photo."),
@@ -38,8 +39,8 @@ class PureSVDMotion(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="How much motion is added, share from 0 (nothing is touched) to 1. Trained: 0. The more, the "
-                    "further the video may leave the photo.",
+                    tooltip="How much motion is added, share from 0 (nothing is touched) to 1. Trained: 0. "
+                    "The more, the further the video may leave the photo.",
                 ),
                 *_start_inputs(),
                 *_blur_inputs(),
@@ -144,8 +145,8 @@ def start_of(mean: str, statistics_name: str, positive: list, z: Tensor) -> Star
     if photo.shape[-2:] != z.shape[-2:]:
         (h, w), (H, W) = photo.shape[-2:], z.shape[-2:]
         raise ValueError(
-            f"the photo was described for {8 * w}x{8 * h} pixels, the latent is {8 * W}x{8 * H}; use the latent of the "
-            "same Image to Video, or the mean photo colour"
+            f"the photo was described for {8 * w}x{8 * h} pixels, the latent is {8 * W}x{8 * H}; use the "
+            "latent of the same Image to Video, or the mean photo colour"
         )
     return motion.photo(photo, t)
 
@@ -160,24 +161,25 @@ def _start_inputs():
             step=1.0,
             round=False,
             **ADVANCED,
-            tooltip="Noise level at which sampling starts, standard deviation in latent units. 0: by strength, even in "
-            "the logarithm from 700 down to 50; 700: as trained. Lower gives more motion, too low loses the picture.",
+            tooltip="Noise level at which sampling starts, standard deviation in latent units. 0: by "
+            "strength, even in the logarithm from 700 down to 50; 700: as trained. Lower gives more motion, "
+            "too low loses the picture.",
         ),
         io.Boolean.Input(
             "raise_bucket",
             default=True,
             **ADVANCED,
-            tooltip="Whether strength also moves the motion bucket towards 255. Turn it off for svd_xt_1_1, which was "
-            "trained at 127 only.",
+            tooltip="Whether strength also moves the motion bucket towards 255. Turn it off for svd_xt_1_1, "
+            "which was trained at 127 only.",
         ),
         io.Combo.Input(
             "mean",
             options=MEANS,
             default=MEANS[0],
             **ADVANCED,
-            tooltip="What a lower start is centred on. photo colour: the photo's average colour, so that brightness does "
-            "not drift; photo: the photo itself, which holds motion back; statistics: a file made from training "
-            "clips; none: zero.",
+            tooltip="What a lower start is centred on. photo colour: the photo's average colour, so that "
+            "brightness does not drift; photo: the photo itself, which holds motion back; statistics: a file "
+            "made from training clips; none: zero.",
         ),
         io.Combo.Input(
             "statistics_name",
@@ -198,8 +200,8 @@ def _blur_inputs():
             max=1.0,
             step=0.05,
             **ADVANCED,
-            tooltip="How much the photo is blurred in the condition at high noise (ALG), share from 0 (not at all, as "
-            "trained) to 1 (down to blur_factor).",
+            tooltip="How much the photo is blurred in the condition at high noise (ALG), share from 0 (not "
+            "at all, as trained) to 1 (down to blur_factor).",
         ),
         io.Float.Input(
             "blur_factor",
@@ -208,8 +210,8 @@ def _blur_inputs():
             max=1.0,
             step=0.05,
             **ADVANCED,
-            tooltip="Size to which blur 1 shrinks the encoded photo before it is enlarged again, share of its width. "
-            "Trained: 1, no blur.",
+            tooltip="Size to which blur 1 shrinks the encoded photo before it is enlarged again, share of "
+            "its width. Trained: 1, no blur.",
         ),
         io.Boolean.Input(
             "frame0_sharp",
@@ -230,8 +232,8 @@ def _early_inputs():
             step=1.0,
             round=False,
             **ADVANCED,
-            tooltip="Noise level down to which blur and the early conditioning hold, standard deviation in latent units. "
-            "Trained levels reach from 700 to 0.002.",
+            tooltip="Noise level down to which blur and the early conditioning hold, standard deviation in "
+            "latent units. Trained levels reach from 700 to 0.002.",
         ),
         io.Conditioning.Input(
             "early_positive",

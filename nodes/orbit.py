@@ -22,8 +22,9 @@ class PureSVDImageToOrbit(io.ComfyNode):
             node_id="PureSVDImageToOrbit",
             display_name="Image to Orbit (SV3D)",
             category="video/svd",
-            description="Describe an object to SV3D, which films it from all around: cut out, centred on white and seen from "
-            "the angles the model was trained on. The last frame is the view that was given.",
+            description="Describe an object to SV3D, which films it from all around: cut out, centred on "
+            "white and seen from the angles the model was trained on. The last frame is the view that was "
+            "given.",
             search_aliases=["sv3d", "orbit", "turntable", "3d", "multi view", "novel view"],
             inputs=[
                 io.ClipVision.Input("clip_vision", tooltip="The image encoder of the SV3D checkpoint."),
@@ -121,7 +122,8 @@ def _place_inputs():
             max=1.0,
             step=0.001,
             round=False,
-            tooltip="Share of the picture's side that the object fills; 0 keeps its size. Trained on about 0.917.",
+            tooltip="Share of the picture's side that the object fills; 0 keeps its size. Trained on about "
+            "0.917.",
         ),
         io.Int.Input(
             "size",
@@ -147,8 +149,8 @@ def _orbit_inputs():
             "orbit",
             options=[STATIC, WAVE, LIST],
             default=STATIC,
-            tooltip="static: once around at one height; wave: up and down on the way; list: the angles you write. Only "
-            "SV3D_p knows heights and lists; SV3D_u always goes around once.",
+            tooltip="static: once around at one height; wave: up and down on the way; list: the angles you "
+            "write. Only SV3D_p knows heights and lists; SV3D_u always goes around once.",
         ),
         io.Float.Input(
             "elevation",
@@ -182,8 +184,8 @@ def _list_inputs():
             "azimuths",
             default="",
             multiline=True,
-            tooltip="For list: degrees around the object, one a frame, such as 90, 180, 270, 0; counted from the last, which "
-            "is the given view.",
+            tooltip="For list: degrees around the object, one a frame, such as 90, 180, 270, 0; counted from "
+            "the last, which is the given view.",
         ),
         io.String.Input(
             "elevations",
@@ -202,14 +204,15 @@ def _seed_inputs():
             min=0,
             max=0xFFFF_FFFF_FFFF_FFFF,
             control_after_generate=True,
-            tooltip="Which noise is put on the picture, far below what is visible. Sampling has its own seed.",
+            tooltip="Which noise is put on the picture, far below what is visible. Sampling has its own "
+            "seed.",
         ),
         io.Combo.Input(
             "compatibility",
             options=["reference", "native"],
             default="reference",
-            tooltip="reference: as trained. native: the numbers of ComfyUI's own SV3D_Conditioning, which sees alpha and "
-            "centre differently and counts the given view twice.",
+            tooltip="reference: as trained. native: the numbers of ComfyUI's own SV3D_Conditioning, which "
+            "sees alpha and centre differently and counts the given view twice.",
         ),
         io.Mask.Input("mask", optional=True, tooltip="White is the object; invert the mask of Load Image."),
     ]

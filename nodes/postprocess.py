@@ -15,8 +15,9 @@ class PureSVDDeflicker(io.ComfyNode):
             node_id="PureSVDDeflicker",
             display_name="Remove Flicker",
             category="video/svd",
-            description="Take brightness and colour flicker out of a clip. The change of each channel is measured "
-            "along the motion, so moving things do not count as flicker and edges stay where they are.",
+            description="Take brightness and colour flicker out of a clip. The change of each channel is "
+            "measured along the motion, so moving things do not count as flicker and edges stay where they "
+            "are.",
             search_aliases=["svd", "deflicker", "flicker", "stabilize brightness"],
             inputs=[
                 io.Image.Input("images", tooltip="One clip: the frames in order, of one size."),
@@ -26,7 +27,8 @@ class PureSVDDeflicker(io.ComfyNode):
                     min=2.0,
                     max=1000.0,
                     step=1.0,
-                    tooltip="Flicker up to this period, in frames, is removed; slower swings, fades and steps stay.",
+                    tooltip="Flicker up to this period, in frames, is removed; slower swings, fades and "
+                    "steps stay.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -34,7 +36,8 @@ class PureSVDDeflicker(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Share of the flicker that is removed: 0 leaves the clip as it is, 1 removes all.",
+                    tooltip="Share of the flicker that is removed: 0 leaves the clip as it is, 1 removes "
+                    "all.",
                 ),
             ],
             outputs=[
@@ -57,8 +60,8 @@ class PureSVDColorLock(io.ComfyNode):
             node_id="PureSVDColorLock",
             display_name="Lock Video Color",
             category="video/svd",
-            description="Pin the colours of every frame, their mean and spread, to a reference picture or to the "
-            "beginning of the clip, so that a long clip does not drift in colour.",
+            description="Pin the colours of every frame, their mean and spread, to a reference picture or to "
+            "the beginning of the clip, so that a long clip does not drift in colour.",
             search_aliases=["svd", "color match", "color drift", "color transfer"],
             inputs=[
                 io.Image.Input("images", tooltip="One clip: the frames in order, of one size."),
@@ -67,7 +70,8 @@ class PureSVDColorLock(io.ComfyNode):
                     default=1,
                     min=1,
                     max=1000,
-                    tooltip="Number of first frames whose colours are the goal when no reference is wired in.",
+                    tooltip="Number of first frames whose colours are the goal when no reference is wired "
+                    "in.",
                 ),
                 io.Float.Input(
                     "strength",
@@ -75,13 +79,14 @@ class PureSVDColorLock(io.ComfyNode):
                     min=0.0,
                     max=1.0,
                     step=0.05,
-                    tooltip="Share of the difference that is removed: 0 leaves the colours as they are, 1 pins them to the goal.",
+                    tooltip="Share of the difference that is removed: 0 leaves the colours as they are, 1 "
+                    "pins them to the goal.",
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="A picture of any size whose colours are the goal, for example the input still; several "
-                    "pictures: one for each clip of a batch.",
+                    tooltip="A picture of any size whose colours are the goal, for example the input still; "
+                    "several pictures: one for each clip of a batch.",
                 ),
             ],
             outputs=[io.Image.Output(display_name="images", tooltip="The same frames with pinned colours.")],

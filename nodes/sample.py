@@ -87,8 +87,8 @@ def goal_inputs():
             min=0.0,
             max=10.0,
             step=0.001,
-            tooltip="Speed in picture widths per second, as Measure Video gives it: at 0.1 the picture moves by its own "
-            "width in ten seconds.",
+            tooltip="Speed in picture widths per second, as Measure Video gives it: at 0.1 the picture moves "
+            "by its own width in ten seconds.",
         ),
         io.Combo.Input(
             "goal",
@@ -100,8 +100,8 @@ def goal_inputs():
             "of",
             options=list(search.OF),
             default="all",
-            tooltip="What must move: all: the mean of everything; camera: what the whole picture shares; objects: the "
-            "fastest of what moves beside the camera.",
+            tooltip="What must move: all: the mean of everything; camera: what the whole picture shares; "
+            "objects: the fastest of what moves beside the camera.",
         ),
     ]
 
@@ -113,15 +113,16 @@ def try_inputs():
             default=4,
             min=1,
             max=16,
-            tooltip="Number of videos that are made at most. The first that reaches the target is taken, else the nearest.",
+            tooltip="Number of videos that are made at most. The first that reaches the target is taken, "
+            "else the nearest.",
         ),
         io.Combo.Input(
             "ladder",
             options=LADDERS,
             default="seed",
-            tooltip="What changes from try to try. seed: the next seed alone; seed and bucket: the motion bucket goes "
-            "towards 255, or towards 1 for at most; seed and start level: sampling starts at 300, 100, 70, 50, which "
-            "frees motion, so only for at least.",
+            tooltip="What changes from try to try. seed: the next seed alone; seed and bucket: the motion "
+            "bucket goes towards 255, or towards 1 for at most; seed and start level: sampling starts at "
+            "300, 100, 70, 50, which frees motion, so only for at least.",
         ),
         io.Float.Input(
             "fps",
@@ -129,7 +130,8 @@ def try_inputs():
             min=0.0,
             max=1000.0,
             step=0.001,
-            tooltip="Frames per second at which the clip will play; 0 takes the fps that Image to Video told the model.",
+            tooltip="Frames per second at which the clip will play; 0 takes the fps that Image to Video told "
+            "the model.",
         ),
     ]
 
@@ -141,8 +143,9 @@ class PureSVDSampleUntil(io.ComfyNode):
             node_id="PureSVDSampleUntil",
             display_name="Sample Video Until It Moves",
             category="video/svd",
-            description="Sample Video again and again, with the next seed, until the video moves as fast as asked, or as "
-            "slowly. The first that does is taken; if none does, the nearest. The same graph gives the same video.",
+            description="Sample Video again and again, with the next seed, until the video moves as fast as "
+            "asked, or as slowly. The first that does is taken; if none does, the nearest. The same graph "
+            "gives the same video.",
             search_aliases=["svd", "ksampler", "retry", "motion", "best of", "seed search"],
             inputs=[*PureSVDSample.define_schema().inputs[:SHARED], *goal_inputs(), *try_inputs()],
             outputs=[
@@ -200,7 +203,8 @@ class Rungs:
     def __init__(self, seed, tries, ladder, goal):
         if ladder == LADDERS[2] and goal != search.GOALS[0]:
             raise ValueError(
-                f"a lower start level gives more motion, the goal is {goal}; use the ladder seed, or seed and bucket"
+                f"a lower start level gives more motion, the goal is {goal}; use the ladder seed, or seed and"
+                " bucket"
             )
         self.first, self.tries, self.ladder, self.goal = seed, tries, ladder, goal
 
@@ -212,9 +216,11 @@ class Rungs:
         if self.ladder != LADDERS[1] or k == 0:
             return conditioning
         return [
-            [context, details | {"motion_bucket_id": self.bucket(details["motion_bucket_id"], k)}]
-            if "motion_bucket_id" in details
-            else [context, details]
+            (
+                [context, details | {"motion_bucket_id": self.bucket(details["motion_bucket_id"], k)}]
+                if "motion_bucket_id" in details
+                else [context, details]
+            )
             for context, details in conditioning
         ]
 

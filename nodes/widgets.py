@@ -23,8 +23,8 @@ def steps_input():
         default=0,
         min=0,
         max=1000,
-        tooltip="Number of denoising steps. 0 takes the checkpoint's own: 25 (svd), 30 (svd_xt), 4 (AnimateLCM-SVD). "
-        "Fewer is faster and rougher.",
+        tooltip="Number of denoising steps. 0 takes the checkpoint's own: 25 (svd), 30 (svd_xt), 4 "
+        "(AnimateLCM-SVD). Fewer is faster and rougher.",
     )
 
 
@@ -33,9 +33,9 @@ def schedule_input():
         "schedule",
         options=[AS_TRAINED, *SCHEDULES],
         default=AS_TRAINED,
-        tooltip="How noise falls over the steps. as trained: the checkpoint's own; karras: the reference's choice; ays: "
-        "Align Your Steps, good at 10 steps; exponential: even in log noise; consistency: for distilled models such as "
-        "AnimateLCM-SVD, with the sampler lcm.",
+        tooltip="How noise falls over the steps. as trained: the checkpoint's own; karras: the reference's "
+        "choice; ays: Align Your Steps, good at 10 steps; exponential: even in log noise; consistency: for "
+        "distilled models such as AnimateLCM-SVD, with the sampler lcm.",
     )
 
 
@@ -44,9 +44,9 @@ def sampler_input():
         "sampler",
         options=[AS_TRAINED, *SAMPLERS],
         default=AS_TRAINED,
-        tooltip="How each step is taken. as trained: the checkpoint's own; euler: the reference; heun: two evaluations a "
-        "step; dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; lcm: for distilled models "
-        "such as AnimateLCM-SVD at 4 to 8 steps.",
+        tooltip="How each step is taken. as trained: the checkpoint's own; euler: the reference; heun: two "
+        "evaluations a step; dpmpp_2m: second order at one evaluation; euler_ancestral: adds fresh noise; "
+        "lcm: for distilled models such as AnimateLCM-SVD at 4 to 8 steps.",
     )
 
 
@@ -59,8 +59,8 @@ def guidance_inputs(*, drawn: bool = False):
             min=0.0,
             max=30.0,
             step=0.1,
-            tooltip="Guidance scale, no unit: of the first frame (linear) or both ends (triangle); not used by constant "
-            "and as trained. svd 1.0, svd_xt 1.5. Higher follows the photo more closely.",
+            tooltip="Guidance scale, no unit: of the first frame (linear) or both ends (triangle); not used "
+            "by constant and as trained. svd 1.0, svd_xt 1.5. Higher follows the photo more closely.",
         ),
         io.Float.Input(
             "max_cfg",
@@ -68,16 +68,16 @@ def guidance_inputs(*, drawn: bool = False):
             min=0.0,
             max=30.0,
             step=0.1,
-            tooltip="Guidance scale, no unit: of the last frame (linear), the middle (triangle) or every frame "
-            "(constant); not used by as trained. svd 2.5, svd_xt 3.0. Too high over-saturates.",
+            tooltip="Guidance scale, no unit: of the last frame (linear), the middle (triangle) or every "
+            "frame (constant); not used by as trained. svd 2.5, svd_xt 3.0. Too high over-saturates.",
         ),
         io.Combo.Input(
             "curve",
             options=[AS_TRAINED, *guidance.CURVES, *([DRAWN] if drawn else [])],
             default=AS_TRAINED,
-            tooltip="Guidance over the frames. as trained: the checkpoint's own curve, minimum and maximum, whatever "
-            "min_cfg and max_cfg say; linear: min to max; triangle: max in the middle (orbits and loops); constant: max "
-            "on every frame; trapezoid: max on all but the first and the last tenth."
+            tooltip="Guidance over the frames. as trained: the checkpoint's own curve, minimum and maximum, "
+            "whatever min_cfg and max_cfg say; linear: min to max; triangle: max in the middle (orbits and "
+            "loops); constant: max on every frame; trapezoid: max on all but the first and the last tenth."
             + (" drawn: by the curve wired in." if drawn else ""),
         ),
     ]
@@ -88,8 +88,8 @@ def easing_input():
         "easing",
         optional=True,
         socketless=False,
-        tooltip="How far the move has come over the clip: from left to right the frames, upwards the share of the way. "
-        "A straight line is even speed; a line that comes down again moves back.",
+        tooltip="How far the move has come over the clip: from left to right the frames, upwards the share "
+        "of the way. A straight line is even speed; a line that comes down again moves back.",
     )
 
 
@@ -120,9 +120,11 @@ def chosen(preset: Preset, **values: int | str) -> list:
 def start_level(latent: dict | None) -> float | None:
     """The noise level at which sampling of this LATENT starts; None: where the schedule does, trained 700.
 
-    A node writes it, as Motion does: latent["start_level"] = s makes `samples` (unscaled, as in every LATENT) the mean
-    of the first noised latent, 0.18215 * samples + s * noise, and the levels run from s down to 0 in as many steps as
-    asked for. An optional latent["start_variance"], of the data around that mean, widens the noise to match. `noise_levels(..., start=)` honours it; a finished clip no longer carries it.
+    A node writes it, as Motion does: latent["start_level"] = s makes `samples` (unscaled,
+    as in every LATENT) the mean of the first noised latent, 0.18215 * samples + s * noise,
+    and the levels run from s down to 0 in as many steps as asked for. An optional latent["start_variance"],
+    of the data around that mean, widens the noise to match. `noise_levels(..., start=)` honours it;
+    a finished clip no longer carries it.
     """
     start = None if latent is None else latent.get("start_level")
     if start is None:
@@ -165,8 +167,8 @@ def noise_levels(
     levels = SCHEDULES[schedule](total, **options.get(schedule, fixed))
     if not levels.isfinite().all():
         raise ValueError(
-            f"sigma_max {sigma_max:g}, sigma_min {sigma_min:g} and rho {rho:g} give noise levels that overflow; "
-            "use a larger rho, trained: 7"
+            f"sigma_max {sigma_max:g}, sigma_min {sigma_min:g} and rho {rho:g} give noise levels that "
+            "overflow; use a larger rho, trained: 7"
         )
     return levels[-(steps + 1) :]
 
@@ -178,8 +180,8 @@ def _check_share(steps: int, total: int, denoise: float, there: int) -> None:
     fewer = [f"at most {int(there * denoise)} steps"] if there * denoise >= 1 else []
     more = [f"a denoise of at least {math.ceil(100 * steps / there) / 100:g}"] if steps <= there else []
     raise ValueError(
-        f"steps {steps} with denoise {denoise:g} need a schedule of {total} steps, consistency has {there}; use "
-        + (" or ".join(fewer + more) or "another schedule")
+        f"steps {steps} with denoise {denoise:g} need a schedule of {total} steps, consistency has {there}; "
+        "use " + (" or ".join(fewer + more) or "another schedule")
     )
 
 

@@ -85,7 +85,8 @@ def maker(python: Path) -> Path:
     version = cache.ask(python, "import sys; print(*sys.version_info[:2], sep='.')").stdout.strip()
     if version != "{}.{}".format(*sys.version_info):
         raise SystemExit(
-            f"{python} has no venv module to make room for the test tools; run this script with a Python {version}"
+            f"{python} has no venv module to make room for the test tools; run this script with a Python "
+            f"{version}"
         )
     return Path(sys.executable)
 

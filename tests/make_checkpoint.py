@@ -160,7 +160,9 @@ class Maker:
         return tensors | self.plain_decoder(embedder) | self.text_remains()
 
     def resaved(self, kind):
-        """As ComfyUI's save nodes write: transformers' vision names, one encoder without quant_conv, the noise range."""
+        """As ComfyUI's save nodes write: transformers' vision names, one encoder without quant_conv,
+        the noise range.
+        """
         orbit = kind == "resaved_sv3d"
         prefix = "conditioner.embedders.1.encoder." if orbit else FIRST
         tensors = {UNET + name: tensor for name, tensor in self.unet().items()}
@@ -259,7 +261,9 @@ def write_lora(path, checkpoint):
 
 
 def write_controlnet(path, checkpoint):
-    """A temporal ControlNet for a checkpoint's U-Net, its way down copied from there and its convolutions zero."""
+    """A temporal ControlNet for a checkpoint's U-Net, its way down copied from there and its convolutions
+    zero.
+    """
     found = read(checkpoint)
     network = ControlNet(found.unet_config, (4, 4, 8, 8), device="meta")
     own = {name: torch.zeros(t.shape) for name, t in network.state_dict().items() if name not in found.unet}

@@ -243,7 +243,8 @@ def test_english_tooltips_are_those_of_the_schema(host):
 
 
 UNITS = re.compile(
-    "pixel|degrees|frames|steps|GiB|no unit|standard deviation|seconds?|How many times|[Ss]hare|Likeness|Number of|Which noise"
+    "pixel|degrees|frames|steps|GiB|no unit|standard deviation|seconds?|How many "
+    "times|[Ss]hare|Likeness|Number of|Which noise"
 )
 SCHEDULED = (
     "PureSVDImageToVideo",

@@ -1,4 +1,6 @@
-"""The editor of paths in headless Chromium, without ComfyUI: drawn with mouse and keys, bent, pinned, deleted, undone."""
+"""The editor of paths in headless Chromium, without ComfyUI: drawn with mouse and keys, bent, pinned,
+deleted, undone.
+"""
 
 import functools
 import http.server
@@ -36,10 +38,10 @@ def page(chromium):
         tab.on("pageerror", lambda fault: faults.append(str(fault)))
         tab.goto(f"http://127.0.0.1:{server.server_port}/web/docs/PureSVDDrag.md")
         tab.evaluate(
-            "async words => { const { PathEditor } = await import('/web/drawing/editor.mjs');"
-            " window.told = []; window.editor = new PathEditor({ words, onChange: text => told.push(text) });"
-            " document.body.replaceChildren(editor.element); document.body.style.width = '520px';"
-            " const image = new Image(); image.src = '/assets/sample.jpg'; await image.decode(); editor.photo = image }",
+            "async words => { const { PathEditor } = await import('/web/drawing/editor.mjs'); window.told = "
+            "[]; window.editor = new PathEditor({ words, onChange: text => told.push(text) }); "
+            "document.body.replaceChildren(editor.element); document.body.style.width = '520px'; const image "
+            "= new Image(); image.src = '/assets/sample.jpg'; await image.decode(); editor.photo = image }",
             WORDS,
         )
         yield tab
@@ -139,8 +141,8 @@ def test_the_clip_that_plays_is_the_one_that_is_made(page):
 
     points = [[0.1, 0.2], [0.5, 0.9], [0.9, 0.4]]
     found = page.evaluate(
-        "async points => { const { along } = await import('/web/drawing/geometry.mjs');"
-        " return [0, 0.25, 0.5, 0.75, 1].map(share => along(points, share)) }",
+        "async points => { const { along } = await import('/web/drawing/geometry.mjs'); "
+        "return [0, 0.25, 0.5, 0.75, 1].map(share => along(points, share)) }",
         points,
     )
     wanted = moved_clip.along(torch.tensor(points), progress(t=5))

@@ -1,4 +1,6 @@
-"""The embedded checkpoint, judged on photographs that it was never trained on; the slow ones sample many clips."""
+"""The embedded checkpoint, judged on photographs that it was never trained on;
+the slow ones sample many clips.
+"""
 
 from itertools import product
 from pathlib import Path
@@ -229,7 +231,9 @@ def test_samplers_agree_better_than_seeds(svd):
 
 
 def as_diffusers(svd):
-    """diffusers' pipeline around the same weights, set to the norm groups that its classes cannot be asked for."""
+    """diffusers' pipeline around the same weights, set to the norm groups that its classes cannot be asked
+    for.
+    """
     diffusers = pytest.importorskip("diffusers")
     transformers = pytest.importorskip("transformers")
     references = pytest.importorskip("tests.svd_core.references")
@@ -262,7 +266,9 @@ def as_diffusers(svd):
 
 
 def diffusers_vae(diffusers, ours):
-    """diffusers' autoencoder; its decoder's middle has as many blocks as a level of the encoder, the released two are set."""
+    """diffusers' autoencoder; its decoder's middle has as many blocks as a level of the encoder,
+    the released two are set.
+    """
     blocks = pytest.importorskip("diffusers.models.unets.unet_3d_blocks")
     config = ours.config
     width = config.ch * config.ch_mult[-1]

@@ -137,7 +137,9 @@ def chain(module, arrows):
 
 
 def test_import_chains_in_the_core_are_short():
-    """From a file of the path of a video down to the layers; training, commands and docstrings of packages are left out."""
+    """From a file of the path of a video down to the layers; training,
+    commands and docstrings of packages are left out.
+    """
     arrows = {m: t for m, t in core_arrows().items() if ".training" not in m and not m.endswith("__main__")}
     arrows = {m: {t for t in targets if not t.endswith("__init__")} for m, targets in arrows.items()}
     longest = max((chain(module, arrows) for module in arrows if ".quality" not in module), key=len)

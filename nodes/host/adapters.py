@@ -75,6 +75,6 @@ def _patches(model, lora: Lora, layers: Layers) -> dict:
 def _require(found, wanted, where: str) -> None:
     if missing := sorted(set(wanted) - set(found)):
         raise ValueError(
-            f"{where}: this ComfyUI took {len(wanted) - len(missing)} of {len(wanted)} adapters (not {missing[0]}); "
-            "use a newer version of ComfyUI"
+            f"{where}: this ComfyUI took {len(wanted) - len(missing)} of {len(wanted)} adapters (not "
+            f"{missing[0]}); use a newer version of ComfyUI"
         )

@@ -41,9 +41,11 @@ def _within(entries: Entries, start: float, end: float) -> Entries:
 
 def with_bucket_raised(entries: Entries, strength: float) -> Entries:
     return [
-        [c, {**d, "motion_bucket_id": motion.raised_bucket(d["motion_bucket_id"], strength)}]
-        if "motion_bucket_id" in d
-        else [c, d]
+        (
+            [c, {**d, "motion_bucket_id": motion.raised_bucket(d["motion_bucket_id"], strength)}]
+            if "motion_bucket_id" in d
+            else [c, d]
+        )
         for c, d in entries
     ]
 
@@ -51,7 +53,9 @@ def with_bucket_raised(entries: Entries, strength: float) -> Entries:
 def with_photo_blurred(
     entries: Entries, t: int, *, factor: float, strength: float, keep_first: bool
 ) -> Entries:
-    """The encoded photo low-passed, on every frame or on all but the first; entries without a photo as they are."""
+    """The encoded photo low-passed, on every frame or on all but the first;
+    entries without a photo as they are.
+    """
     found = []
     for context, details in entries:
         z = details.get(PHOTO)

@@ -44,7 +44,9 @@ class _PureControl(comfy.controlnet.ControlBase):
         return self.patcher.model
 
     def get_control(self, x_noisy, t, cond, batched_number, transformer_options):
-        """Residuals of the host's layout for x_noisy (batched_number t) 4 h w, joined with the previous ControlNet's."""
+        """Residuals of the host's layout for x_noisy (batched_number t) 4 h w,
+        joined with the previous ControlNet's.
+        """
         previous = None
         if self.previous_controlnet is not None:
             previous = self.previous_controlnet.get_control(
@@ -59,7 +61,9 @@ class _PureControl(comfy.controlnet.ControlBase):
         return made
 
     def _hint(self, x_noisy: Tensor, videos: int, transformer_options: dict) -> Tensor:
-        """(videos t) 3 8h 8w in the range of the network; the last picture stays where there are fewer than frames."""
+        """(videos t) 3 8h 8w in the range of the network; the last picture stays where there are fewer than
+        frames.
+        """
         size = (x_noisy.shape[-1] * 8, x_noisy.shape[-2] * 8)
         hint: Any = self.cond_hint
         if hint is None or (hint.shape[3], hint.shape[2]) != size:
@@ -81,7 +85,8 @@ class _PureControl(comfy.controlnet.ControlBase):
         self.model_sampling = model.model_sampling
         if not isinstance(model.diffusion_model, HostUNet):
             raise ValueError(
-                "this ControlNet is for the video U-Net of this pack; load the model with Load Video Checkpoint"
+                "this ControlNet is for the video U-Net of this pack; load the model with Load Video "
+                "Checkpoint"
             )
         self._fit(model.diffusion_model.config)
 
@@ -136,8 +141,9 @@ class PureControlNet(_PureControl):
         )
         if own != other:
             raise ValueError(
-                f"this ControlNet was made for a U-Net of width {own[0]} with levels {own[1]}, the model has width "
-                f"{other[0]} with levels {other[1]}; use a checkpoint of the size that it was trained with"
+                f"this ControlNet was made for a U-Net of width {own[0]} with levels {own[1]}, the model has "
+                f"width {other[0]} with levels {other[1]}; use a checkpoint of the size that it was trained "
+                "with"
             )
 
     def copy(self):
@@ -160,7 +166,9 @@ class PureControlNet(_PureControl):
 
 
 class PureControlNeXt(_PureControl):
-    """ControlNeXt: features that join once, after the first level; not in the unconditional half, as released."""
+    """ControlNeXt: features that join once, after the first level; not in the unconditional half,
+    as released.
+    """
 
     block = 0  # input block after which they join: the first downsampling
 
@@ -168,8 +176,8 @@ class PureControlNeXt(_PureControl):
         self.block, found = config.num_res_blocks + 1, self.network.mid_convs[1].out_channels
         if found != config.model_channels:
             raise ValueError(
-                f"this ControlNeXt gives {found} channels, the model takes {config.model_channels}; use the checkpoint "
-                "that it was trained with"
+                f"this ControlNeXt gives {found} channels, the model takes {config.model_channels}; use the "
+                "checkpoint that it was trained with"
             )
 
     def _control(self, hint, x_noisy, t, cond, batched_number, transformer_options) -> dict:

@@ -1,4 +1,6 @@
-"""Progress over several sampling runs that make one clip: one bar, live previews, and the time that is left."""
+"""Progress over several sampling runs that make one clip: one bar, live previews,
+and the time that is left.
+"""
 
 from __future__ import annotations
 

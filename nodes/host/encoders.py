@@ -77,8 +77,8 @@ def vae_encoder(vae) -> Encode:
     channels, dims = getattr(vae, "latent_channels", None), getattr(vae, "latent_dim", None)
     if channels != 4 or dims != 2 or vae.spacial_compression_encode() != 8:
         raise ValueError(
-            f"this VAE makes latents of {channels} channels; Stable Video Diffusion needs 4 at an eighth of the "
-            "size: use the VAE of the video checkpoint"
+            f"this VAE makes latents of {channels} channels; Stable Video Diffusion needs 4 at an eighth of "
+            "the size: use the VAE of the video checkpoint"
         )
     if isinstance(vae, PureVAE):
         return vae.encode_reference
@@ -99,7 +99,9 @@ def reference(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed:
 
 
 def native(clip_vision, vae, x: Tensor, frame: Frame, numbers: Numbers, seed: int):
-    """The same by the host's node: its crop and rounding for the image encoder, its resize, its VAE encoder, its noise range."""
+    """The same by the host's node: its crop and rounding for the image encoder, its resize, its VAE encoder,
+    its noise range.
+    """
     vae_encoder(vae)  # refuses other latents
     if frame.fit != "crop":
         x = convert.fit(x, frame.width, frame.height, frame.fit)

@@ -19,8 +19,8 @@ def check(result: Tensor, network: nn.Module, where: str) -> Tensor:
     for name, x in weights.items():
         if not is_finite(x):
             raise ValueError(
-                f"{where} is damaged: {name} holds NaN or infinite weights; download it again, or take out the LoRA "
-                "that was merged into it"
+                f"{where} is damaged: {name} holds NaN or infinite weights; download it again, or take out "
+                "the LoRA that was merged into it"
             )
     raise ValueError(
         f"{where} gives NaN or infinite values in {str(result.dtype).removeprefix('torch.')}; check its "

@@ -1,4 +1,6 @@
-"""GUIDER and SAMPLER: per-frame guidance on a clone of the model, and the core's samplers under the host's call."""
+"""GUIDER and SAMPLER: per-frame guidance on a clone of the model, and the core's samplers under the host's
+call.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ from .progress import generator
 # Noise drawn between steps, apart from the latent noise of the same seed.
 CHURN_DOMAIN = 0x5045_5253_5644_4E31
 REPLACED = (
-    "Another node's guidance on this model is replaced by the guidance chosen here. Take that node out, or sample with "
-    "KSampler to keep it."
+    "Another node's guidance on this model is replaced by the guidance chosen here. Take that node out, or "
+    "sample with KSampler to keep it."
 )
 
 
@@ -83,8 +85,8 @@ def check_video_model(model) -> None:
         model.model, comfy.model_base.SVD_img2vid
     ):  # SV3D is one too, and so are the host's own
         raise ValueError(
-            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load Video "
-            "Checkpoint"
+            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load"
+            " Video Checkpoint"
         )
 
 
@@ -132,7 +134,9 @@ def noise_like(latent: dict, seed: int) -> Tensor:
 def sample(
     guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int, *, callback: Callable | None = None
 ) -> dict:
-    """Run the guider over the noise levels; LATENT in, LATENT out, which no longer starts lower than others."""
+    """Run the guider over the noise levels; LATENT in, LATENT out, which no longer starts lower than
+    others.
+    """
     z, noise = latent["samples"], noise_like(latent, seed)
     if variance := latent.get("start_variance", 0.0):
         noise = noise * (1 + variance / float(sigmas[0]) ** 2) ** 0.5

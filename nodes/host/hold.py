@@ -35,8 +35,8 @@ def patch(model, z: Tensor, mask: Tensor, strong_level: float):
     """A clone of the MODEL that holds the unscaled latent z t 4 h w where the mask t 1 h w is 1."""
     if not isinstance(model.model, comfy.model_base.SVD_img2vid):
         raise ValueError(
-            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load Video "
-            "Checkpoint"
+            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load"
+            " Video Checkpoint"
         )
     clone = model.clone()
     clone.set_model_sampler_post_cfg_function(Hold(model.model.process_latent_in(z), mask, strong_level))

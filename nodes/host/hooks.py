@@ -22,7 +22,9 @@ ATTENTION_PATCHES = (
 
 
 def _backend(device: torch.device):
-    """The attention the user chose; a CPU where nothing was chosen gets torch's, about twice as fast as the host's."""
+    """The attention the user chose; a CPU where nothing was chosen gets torch's,
+    about twice as fast as the host's.
+    """
     chosen = host_attention.optimized_attention
     by_default = chosen is host_attention.attention_sub_quad and not args.use_quad_cross_attention
     return host_attention.attention_pytorch if by_default and device.type == "cpu" else chosen
@@ -63,7 +65,9 @@ class HostHooks(Hooks):
         return x, context, value
 
     def attend(self, name: str, q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-        """b n (heads d) -> b n (heads d), unsplit as the host calls it: patches may change b and n of q alone."""
+        """b n (heads d) -> b n (heads d), unsplit as the host calls it:
+        patches may change b and n of q alone.
+        """
         table, block = self.replacements.get(name, {}), self.options["block"]
         replacement = table.get((*block, self.options["block_index"]), table.get(block))
         if replacement is not None:

@@ -1,4 +1,6 @@
-"""Checkpoints from the host's model folders to MODEL, CLIP_VISION and VAE, with the reload factories it asks for."""
+"""Checkpoints from the host's model folders to MODEL, CLIP_VISION and VAE,
+with the reload factories it asks for.
+"""
 
 from __future__ import annotations
 

@@ -148,7 +148,9 @@ class Maker:
 
 
 def closing(preset: Preset, close: str, method: str, t: int, sampling: dict) -> two_frames.Journey | None:
-    """How the last chunk meets its picture, None for an open end; the forward pass needs more of the prior."""
+    """How the last chunk meets its picture, None for an open end; the forward pass needs more of the
+    prior.
+    """
     if close == "open":
         return None
     how = Bridge(method=method, motion_prior=0.4 if method == "forward" else 0.2)
@@ -158,7 +160,9 @@ def closing(preset: Preset, close: str, method: str, t: int, sampling: dict) -> 
 
 
 def maker(model, clip_vision, vae, images, look, numbers, recipe: Recipe, way: long.Plan) -> Maker:
-    """`images`: the photo, how the video closes, and the picture for that or None; `look`: width, height, fit."""
+    """`images`: the photo, how the video closes, and the picture for that or None; `look`: width, height,
+    fit.
+    """
     image, close, end_image = images
     if close == "picture" and end_image is None:
         raise ValueError(

@@ -56,7 +56,9 @@ class HostUNet(VideoUNet):
         time_context=None,
         **kwargs,
     ) -> Tensor:
-        """x n 8 h w, timesteps n (c_noise), context n l e, y n a -> v n 4 h w; n = videos * num_video_frames"""
+        """x n 8 h w, timesteps n (c_noise), context n l e, y n a -> v n 4 h w;
+        n = videos * num_video_frames
+        """
         self._check(context, y)
         inputs = {"x": x, "context": context, "y": y, "timesteps": timesteps}
         hooks = HostHooks(transformer_options, control, config=self.config, inputs=inputs)
@@ -79,10 +81,13 @@ class HostUNet(VideoUNet):
 
 
 class _PureModel(comfy.model_base.BaseModel):
-    """What our model classes add to the host's: our network, its memory, checks, and metadata that survives a save."""
+    """What our model classes add to the host's: our network, its memory, checks,
+    and metadata that survives a save.
+    """
 
-    # Peak of a pass in units of one full-size feature map n h w model_channels: 30 measured on a CPU in float32,
-    # guided, 14 frames of 24 x 40 latents; the rest is room for the kernels.
+    # Peak of a pass in units of one full-size feature map n h w model_channels:
+    # 30 measured on a CPU in float32, # guided, 14 frames of 24 x 40 latents;
+    # the rest is room for the kernels.
     ACTIVATION = 40.0
 
     def __init__(self, model_config, unet: UNetConfig, hints: str, preset: Preset, device=None):
@@ -118,8 +123,8 @@ def check_photo(noise: Tensor, photo: Tensor | None) -> None:
     wide, high = kept(w, h, W, H)
     if wide < min(w, 2) or high < min(h, 2):
         raise ValueError(
-            f"the photo was described for {8 * w}x{8 * h} pixels, the latent is {8 * W}x{8 * H}; use the latent of the "
-            "same Image to Video"
+            f"the photo was described for {8 * w}x{8 * h} pixels, the latent is {8 * W}x{8 * H}; use the "
+            "latent of the same Image to Video"
         )
 
 
@@ -193,7 +198,9 @@ def unet_keys(config: UNetConfig) -> dict:
 
 
 def _named_at_start() -> bool:
-    """Whether the host was started with a number format for the U-Net, such as --fp32-unet or --force-fp16."""
+    """Whether the host was started with a number format for the U-Net,
+    such as --fp32-unet or --force-fp16.
+    """
     options = vars(comfy.cli_args.args)
     return any(
         options[name] is True for name in options if name.endswith("_unet") or name.startswith("force_fp")
@@ -203,8 +210,8 @@ def _named_at_start() -> bool:
 def make_model(checkpoint, *, dtype=None, disable_dynamic: bool = False):
     """A ModelPatcher holding the checkpoint's U-Net; `dtype` of the weights, None = the host's choice.
 
-    On a CPU the host knows float32 alone; one that multiplies bfloat16 in hardware takes that instead, unless a
-    start option of the host names a format.
+    On a CPU the host knows float32 alone; one that multiplies bfloat16 in hardware takes that instead,
+    unless a start option of the host names a format.
     """
     mm, unet = comfy.model_management, checkpoint.unet_config
     config_class, model_class = CLASSES[unet.adm_in_channels]

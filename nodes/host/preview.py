@@ -1,4 +1,6 @@
-"""Live previews of a whole clip: the host previews the first of a batch, so all frames are laid into that one."""
+"""Live previews of a whole clip: the host previews the first of a batch,
+so all frames are laid into that one.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from .say import listening
 
 
 def grid(t: int, h: int, w: int) -> tuple[int, int]:
-    """(columns, rows) that show t frames of h x w largest within a square; among equals the fewest empty cells."""
+    """(columns, rows) that show t frames of h x w largest within a square;
+    among equals the fewest empty cells.
+    """
 
     def cost(columns: int) -> tuple[int, int]:
         rows = math.ceil(t / columns)
@@ -26,7 +30,9 @@ def grid(t: int, h: int, w: int) -> tuple[int, int]:
 
 
 def contact_sheet(z: Tensor, *, gap: Tensor, largest: int) -> Tensor:
-    """Frames row by row, `gap` (c) between them and in empty cells: t c h w -> 1 c H W, shrunk while above `largest`."""
+    """Frames row by row, `gap` (c) between them and in empty cells: t c h w -> 1 c H W,
+    shrunk while above `largest`.
+    """
     t, c, h, w = z.shape
     columns, rows = grid(t, h, w)
     shrink = min(max(columns * w, rows * h) // largest, h, w)
@@ -47,7 +53,9 @@ def announce(**layout: int) -> None:
 
 
 def show_whole_clip(latent_format) -> None:
-    """Let every node that previews through the host show all frames, where the host shows latents as colours."""
+    """Let every node that previews through the host show all frames,
+    where the host shows latents as colours.
+    """
     factors = torch.tensor(latent_format.latent_rgb_factors)  # c 3; colours lie in [-1, 1]
     black = torch.linalg.pinv(factors.T) @ torch.full((3,), -1.0)
     latent_format.latent_rgb_factors_reshape = partial(

@@ -12,7 +12,9 @@ from .say import show
 
 
 def on_step() -> Callable[[int, int], None]:
-    """A callback (i, n), after step i of n, that moves the node's progress bar and stops when the user cancels."""
+    """A callback (i, n), after step i of n, that moves the node's progress bar and stops when the user
+    cancels.
+    """
     bar = None
 
     def step(i: int, n: int) -> None:
@@ -32,7 +34,9 @@ def trying(k: int, n: int) -> None:
 
 
 def generator(seed: int, domain: int = 0) -> torch.Generator:
-    """A private CPU stream; domain 0 draws what the host draws for this seed, other domains share nothing with it."""
+    """A private CPU stream; domain 0 draws what the host draws for this seed,
+    other domains share nothing with it.
+    """
     return torch.Generator().manual_seed((seed ^ domain) & 0xFFFF_FFFF_FFFF_FFFF)
 
 

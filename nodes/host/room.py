@@ -12,6 +12,6 @@ def check(frames: int, height: int, width: int) -> None:
     needed, free = COPIES * frames * 3 * height * width * 4, free_memory()
     if needed > free:
         raise ValueError(
-            f"{frames} frames of {width}x{height} need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of memory are "
-            "free; scale the photo down to the video's size, or use fewer frames"
+            f"{frames} frames of {width}x{height} need {needed / 2**30:.1f} GiB, {free / 2**30:.1f} GiB of "
+            "memory are free; scale the photo down to the video's size, or use fewer frames"
         )

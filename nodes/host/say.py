@@ -11,7 +11,8 @@ from comfy_execution.utils import get_executing_context
 def say(notes: list[str]) -> dict[str, list[str]] | None:
     """Sentences to the log and onto the node that runs; returns the `ui` of its NodeOutput, None without any.
 
-    The host keeps one such text a node: a later call replaces the earlier one there, so say everything at once.
+    The host keeps one such text a node: a later call replaces the earlier one there,
+    so say everything at once.
     """
     if not notes:
         return None

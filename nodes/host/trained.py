@@ -1,4 +1,6 @@
-"""The preset that MODEL, CLIP_VISION and VAE of our loaders carry, and what is assumed of sockets that carry none."""
+"""The preset that MODEL, CLIP_VISION and VAE of our loaders carry, and what is assumed of sockets that carry
+none.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +30,9 @@ def of_model(model) -> tuple[Preset, list[str]]:
     preset = PRESETS["sv3d_u" if orbits else "svd"]
     what = "No model is wired in" if model is None else "This model does not say how it was trained"
     return preset, [
-        f"{what}: sampling as trained means as {preset.name}, {preset.steps} steps, {preset.schedule}, {preset.sampler}, "
-        f"guidance {preset.curve} {preset.min_cfg:g} to {preset.max_cfg:g}. "
-        "Wire in the model of Load Video Checkpoint, or choose the values yourself."
+        f"{what}: sampling as trained means as {preset.name}, {preset.steps} steps, {preset.schedule}, "
+        f"{preset.sampler}, guidance {preset.curve} {preset.min_cfg:g} to {preset.max_cfg:g}. Wire in the "
+        "model of Load Video Checkpoint, or choose the values yourself."
     ]
 
 
@@ -40,7 +42,7 @@ def of_video(vae, clip_vision) -> tuple[Preset, list[str]]:
         return preset, []
     preset = PRESETS["svd"]
     return preset, [
-        f"Neither vae nor clip_vision says how it was trained: 0 means as {preset.name}, {preset.frames} frames of "
-        f"{preset.width}x{preset.height} at {preset.fps} fps. svd_xt makes 25 frames: wire in the vae of Load Video "
-        "Checkpoint, or set the numbers yourself."
+        f"Neither vae nor clip_vision says how it was trained: 0 means as {preset.name}, {preset.frames} "
+        f"frames of {preset.width}x{preset.height} at {preset.fps} fps. svd_xt makes 25 frames: wire in the "
+        "vae of Load Video Checkpoint, or set the numbers yourself."
     ]

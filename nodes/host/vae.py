@@ -78,7 +78,9 @@ class PureVAE(comfy.sd.VAE):
         return self._checked(torch.cat(rows)).to(self.output_device, torch.float32)
 
     def decode_exact(self, z: Tensor, memory: int = 0) -> Tensor:
-        """t 4 h w, unscaled -> t H W 3 in [0, 1]; `memory` in bytes bounds the activations, 0 = what is free."""
+        """t 4 h w, unscaled -> t H W 3 in [0, 1]; `memory` in bytes bounds the activations,
+        0 = what is free.
+        """
         z = z[:, :, 0] if z.ndim == 5 else z
         quick = plan(
             self.first_stage_model.config,
@@ -152,7 +154,9 @@ def host_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def exact(vae) -> PureVAE | comfy.sd.VAE:
-    """A VAE whose decode depends on the clip alone: ours, ours over a native one's tensors, or a frame-wise one."""
+    """A VAE whose decode depends on the clip alone: ours, ours over a native one's tensors,
+    or a frame-wise one.
+    """
     if isinstance(vae, PureVAE):
         return vae
     first = getattr(vae, "first_stage_model", None)

@@ -25,7 +25,8 @@ def main(arguments: list[str]) -> int:
     """Rewrite one file; 1 and a sentence where it is not whole or not of this model."""
     parser = argparse.ArgumentParser(
         prog="python -m svd_core.adapters",
-        description="Rewrite a LoRA for Stable Video Diffusion under the names that ComfyUI's own loaders know.",
+        description="Rewrite a LoRA for Stable Video Diffusion under the names that ComfyUI's own loaders "
+        "know.",
     )
     parser.add_argument("file", type=Path, help="the LoRA, safetensors, in any naming")
     parser.add_argument("out", type=Path, help="the file to write; it must not exist")

@@ -1,4 +1,6 @@
-"""What is refused in an adapter, and how an adapter is brought into the forms that the host applies exactly."""
+"""What is refused in an adapter, and how an adapter is brought into the forms that the host applies
+exactly.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,8 @@ def refuse_halves(layers: Iterable[Layer], where: str) -> None:
     if half:
         told = next(iter(half.values()))
         raise ValueError(
-            f"{where} is not whole: {told} are not all there for {_named(list(half))}; use another version of it"
+            f"{where} is not whole: {told} are not all there for {_named(list(half))}; use another version "
+            "of it"
         )
 
 
@@ -72,8 +75,8 @@ def refuse_shapes(layers: Iterable[Layer], known: Layers, where: str, *, foreign
         module, fault = next(iter(wrong.items()))
         why = f"; {foreign}" if foreign else ""
         raise ValueError(
-            f"{where} does not fit this U-Net in {len(wrong)} of {len(all_layers)} layers (first {show(module)}: "
-            f"{fault}){why}; choose a LoRA trained on a model of this width"
+            f"{where} does not fit this U-Net in {len(wrong)} of {len(all_layers)} layers (first "
+            f"{show(module)}: {fault}){why}; choose a LoRA trained on a model of this width"
         )
 
 
@@ -98,7 +101,10 @@ def misfit(layer: Layer, known: Layers) -> str:
         )
         return f"{shown} for a weight of {_size(size)}"
     if not _magnitude_fits(sizes, size):
-        return f"a magnitude of {_size(sizes.get('dora', sizes.get('magnitude', ())))} for a weight of {_size(size)}"
+        return (
+            f"a magnitude of {_size(sizes.get('dora', sizes.get('magnitude', ())))} for a weight of "
+            f"{_size(size)}"
+        )
     return ""
 
 
@@ -158,7 +164,9 @@ def _magnitude_fits(s: dict[str, Size], size: Size) -> bool:
 
 
 def plain(layer: Layer, known: Layers) -> Layer:
-    """The same change in a form that the host applies exactly: its five-dimensional Tucker and Kronecker forms are not."""
+    """The same change in a form that the host applies exactly: its five-dimensional Tucker and Kronecker
+    forms are not.
+    """
     size = known.shapes[known.weight(layer.module)]
     tensors = dict(layer.tensors)
     if "up_bias" in tensors:

@@ -1,4 +1,6 @@
-"""A LoRA file -> one adapter a layer under the U-Net's own names; whatever does not fit is refused in a sentence."""
+"""A LoRA file -> one adapter a layer under the U-Net's own names; whatever does not fit is refused in a
+sentence.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ class Lora:
         return Lora(self.where, {m: layer for m, layer in self.layers.items() if part_of(m) == part})
 
     def exact(self, weight: Callable[[str], Tensor], layers: Layers) -> Lora:
-        """DoRA on the output axis as the difference it makes to `weight(name)`: the host divides by another norm."""
+        """DoRA on the output axis as the difference it makes to `weight(name)`:
+        the host divides by another norm.
+        """
         found = dict(self.layers)
         for module, layer in self.layers.items():
             size = layers.shapes[layers.weight(module)]
@@ -71,7 +75,9 @@ class Lora:
 
 
 def read(path: str | os.PathLike[str], layers: Layers) -> Lora:
-    """Read and check a safetensors file; raises ValueError in one sentence for anything that is not whole or not ours."""
+    """Read and check a safetensors file; raises ValueError in one sentence for anything that is not whole or
+    not ours.
+    """
     tensors, metadata = open_tensors(path)
     config, origin = _config(Path(path), metadata)
     return translate(tensors, layers, where=os.fspath(path), config=config, origin=origin)
@@ -179,7 +185,9 @@ def _scaled(layer: Layer, config: Mapping[str, Any], called: str) -> Layer:
 
 
 def _setting(config: Mapping[str, Any], table: str, called: str, default: Any) -> float | None:
-    """A number of PEFT's settings for a layer: that of the first pattern which ends its name, or the default."""
+    """A number of PEFT's settings for a layer: that of the first pattern which ends its name,
+    or the default.
+    """
     patterns = config.get(table)
     for pattern, value in (patterns if isinstance(patterns, dict) else {}).items():
         if f".{called}".endswith("." + str(pattern).lstrip("^")):

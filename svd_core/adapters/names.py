@@ -1,4 +1,6 @@
-"""What LoRA files call a layer and a tensor of it: every spelling -> the U-Net's own module name and one role."""
+"""What LoRA files call a layer and a tensor of it: every spelling -> the U-Net's own module name and one
+role.
+"""
 
 from __future__ import annotations
 
@@ -78,8 +80,8 @@ class Layers:
         """shapes: every tensor of the U-Net; raises ValueError where they are not those of a video U-Net."""
         if not any(".time_stack." in name for name in shapes):
             raise ValueError(
-                "this model is not a Stable Video Diffusion U-Net (it has no layers over time); load one with "
-                "Load Video Checkpoint"
+                "this model is not a Stable Video Diffusion U-Net (it has no layers over time); load one with"
+                " Load Video Checkpoint"
             )
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
         self.modules = list(dict.fromkeys(map(_module, shapes)))

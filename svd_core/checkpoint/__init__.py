@@ -1,1 +1,3 @@
-"""Files: what a checkpoint holds, under which names, whether it is whole, and how it is loaded and written."""
+"""Files: what a checkpoint holds, under which names, whether it is whole,
+and how it is loaded and written.
+"""

@@ -95,7 +95,8 @@ def fold_quant_conv(
 ) -> tuple[Tensor, Tensor]:
     """The encoder's conv_out and the 1x1 quant_conv behind it as one convolution, exactly: QW and Qb + q.
 
-    The result is float32, whatever the inputs: rounded to their format it would no longer give the same latents.
+    The result is float32, whatever the inputs: rounded to their format it would no longer give the same
+    latents.
     """
     Q = quant_weight.float().flatten(1)
     return torch.einsum("oi,ichw->ochw", Q, weight.float()), Q @ bias.float() + quant_bias.float()

@@ -207,5 +207,6 @@ def _sort_bare(contents: Contents, tensors: Tensors, where: str) -> None:
     else:
         names = ", ".join(show(name) for name in list(tensors)[:3]) or "none at all"
         raise ValueError(
-            f"{where} is not an SVD checkpoint, U-Net, VAE or CLIP image encoder (its tensors: {names}); {_CHOOSE}"
+            f"{where} is not an SVD checkpoint, U-Net, VAE or CLIP image encoder (its tensors: {names}); "
+            f"{_CHOOSE}"
         )

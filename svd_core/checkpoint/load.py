@@ -49,7 +49,8 @@ def load(
 ) -> SVD:
     """Networks from what `read` gave: built without memory, then given its tensors.
 
-    Without a dtype they stay as stored; where one network mixes formats, its largest of 16 bits or more serves all.
+    Without a dtype they stay as stored; where one network mixes formats,
+    its largest of 16 bits or more serves all.
     """
     require_whole(checkpoint)
     networks: dict[str, Any] = {}

@@ -1,4 +1,6 @@
-"""Metadata that shapes cannot reveal: head size, norm groups, trained frames and sizes; from metadata or the name."""
+"""Metadata that shapes cannot reveal: head size, norm groups, trained frames and sizes;
+from metadata or the name.
+"""
 
 from __future__ import annotations
 

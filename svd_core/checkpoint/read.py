@@ -34,7 +34,8 @@ Given = Mapping[str, Tensor] | Callable[[str], Mapping[str, Tensor]] | None
 def read(path: Source, *, tensors: Given = None) -> Checkpoint:
     """A single file, a diffusers folder, or the file or folder of one network, checked; nothing is copied.
 
-    `tensors` lets a host bring the state dict itself, or a function that loads a file once its header is checked.
+    `tensors` lets a host bring the state dict itself, or a function that loads a file once its header is
+    checked.
     """
     where = os.fspath(path)
     if isinstance(tensors, Mapping) or not os.path.isdir(path):

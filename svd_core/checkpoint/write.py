@@ -59,7 +59,9 @@ def write_safetensors(
 
 
 def to_diffusers_folder(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path:
-    """Write what diffusers' StableVideoDiffusionPipeline.from_pretrained reads; the folder must be new or empty."""
+    """Write what diffusers' StableVideoDiffusionPipeline.from_pretrained reads;
+    the folder must be new or empty.
+    """
     require_whole(checkpoint)
     if checkpoint.family != "svd":
         raise ValueError(

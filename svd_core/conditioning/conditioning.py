@@ -1,4 +1,6 @@
-"""What the U-Net is conditioned on: the photo as a CLIP token and as a latent, and three numbers as a vector."""
+"""What the U-Net is conditioned on: the photo as a CLIP token and as a latent,
+and three numbers as a vector.
+"""
 
 from __future__ import annotations
 

@@ -26,8 +26,9 @@ def encode(
 ) -> tuple[Tensor, Tensor]:
     """b 3 H W in [-1, 1] -> context b 1 e and concat b 4 h w, the latent that is not scaled.
 
-    The image encoder sees the clean frame as `preprocess` makes it, b 3 image_size image_size; the VAE's encoder sees
-    it with Gaussian noise of deviation `augmentation_level`. H and W are multiples of 8.
+    The image encoder sees the clean frame as `preprocess` makes it, b 3 image_size image_size;
+    the VAE's encoder sees it with Gaussian noise of deviation `augmentation_level`.
+    H and W are multiples of 8.
     """
     context = image_encoder(preprocess(image, image_size)).unsqueeze(1)
     concat = vae_encoder(augment(image, augmentation_level, generator))

@@ -1,6 +1,7 @@
 """What SV3D is told of an orbit: where the camera stands in each frame, and the object alone on white.
 
-The last frame is the input view. Facts: simple_video_sample.py, sv3d_helpers.py of Stability-AI/generative-models.
+The last frame is the input view. Facts: simple_video_sample.py, sv3d_helpers.py of
+Stability-AI/generative-models.
 """
 
 from __future__ import annotations
@@ -45,12 +46,15 @@ def wave(
     waves: int = 1,
     direction: int = 1,
 ) -> Orbit:
-    """Once around while the height swings `waves` times by `amplitude` degrees; the last frame is at `elevation`."""
+    """Once around while the height swings `waves` times by `amplitude` degrees;
+    the last frame is at `elevation`.
+    """
     heights = [elevation + amplitude * math.sin(2 * math.pi * waves * (i + 1) / t) for i in range(t)]
     steepest = max(map(abs, heights), default=0.0)
     if steepest > STEEPEST:
         raise ValueError(
-            f"the wave reaches an elevation of {steepest:g} degrees, at most {STEEPEST:g}; lower elevation or amplitude"
+            f"the wave reaches an elevation of {steepest:g} degrees, at most {STEEPEST:g}; lower elevation or"
+            " amplitude"
         )
     return Orbit((*heights[:-1], elevation), tuple(azimuths(t, direction=direction)))
 
@@ -61,7 +65,8 @@ def listed(azimuth: Sequence[float], elevation: Sequence[float]) -> Orbit:
         elevation = list(elevation) * len(azimuth)
     if not azimuth or len(azimuth) != len(elevation):
         raise ValueError(
-            f"{len(azimuth)} azimuths and {len(elevation)} elevations; give as many of both, or one elevation for all"
+            f"{len(azimuth)} azimuths and {len(elevation)} elevations; give as many of both, or one elevation"
+            " for all"
         )
     if not all(math.isfinite(v) for v in (*azimuth, *elevation)) or max(map(abs, elevation)) > 90:
         raise ValueError("azimuths and elevations must be numbers of degrees, elevations from -90 to 90")
@@ -77,8 +82,8 @@ def radians(orbit: Orbit) -> tuple[Tensor, Tensor]:
 def centred(photo: Tensor, alpha: Tensor, *, ratio: float = FILLED, side: int = SIDE) -> Tensor:
     """The object in the middle of a white square: photo 1 3 H W and alpha 1 1 H W in [0, 1] -> 1 3 side side.
 
-    Its box, alpha > 0, becomes `ratio` of the square's longer side; ratio 0 keeps its size, in a square of the photo's
-    height. Resized by Lanczos and rounded to 8 bit, as the reference does.
+    Its box, alpha > 0, becomes `ratio` of the square's longer side; ratio 0 keeps its size,
+    in a square of the photo's height. Resized by Lanczos and rounded to 8 bit, as the reference does.
     """
     rows, columns = (alpha[0, 0] > 0).nonzero(as_tuple=True)
     if not len(rows):

@@ -1,1 +1,3 @@
-"""Controls: functions from denoise to denoise, from conditioning to conditioning, or from frames to frames."""
+"""Controls: functions from denoise to denoise, from conditioning to conditioning,
+or from frames to frames.
+"""

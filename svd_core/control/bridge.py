@@ -70,7 +70,9 @@ class Bridge:
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Noised latents (b t) c h w at sigmas[0] -> the clip. Each pass sees its own picture and its own time."""
+        """Noised latents (b t) c h w at sigmas[0] -> the clip. Each pass sees its own picture and its own
+        time.
+        """
         n, pins = len(sigmas) - 1, self.pins(ends)
         prior = two_frames.prior_for(
             self.motion_prior, sigmas, repeats=self.repeats, strength=self.strength, target=ends.last
@@ -104,7 +106,8 @@ def _denoise(run: Pass) -> Denoise:
 
 
 def meeting(z: Tensor, ends: Ends) -> dict[str, float | None]:
-    """How a clip t c h w meets its pictures: relative error at both ends, and the last step over the median one.
+    """How a clip t c h w meets its pictures: relative error at both ends,
+    and the last step over the median one.
 
     A late, hard-pinned end shows as an `end_jump` far above 1; a still has none.
     """
@@ -120,9 +123,11 @@ def meeting(z: Tensor, ends: Ends) -> dict[str, float | None]:
 def joined(
     clips: list[Tensor], pictures: list[Tensor], *, loop: bool, evaluations: int
 ) -> tuple[Tensor, str]:
-    """Clips t c h w that share their pictures 1 c h w, as one, and a report as text with JSON in its last line.
+    """Clips t c h w that share their pictures 1 c h w, as one, and a report as text with JSON in its last
+    line.
 
-    A loop drops its last frame, which is the first again. `evaluations` of the network were made for each clip.
+    A loop drops its last frame, which is the first again. `evaluations` of the network were made for each
+    clip.
     """
     rows = [
         meeting(z, Ends(a, b)) | {"evaluations": evaluations}

@@ -1,7 +1,8 @@
 """A camera that moves over one photo: the clip it would film, and which of its pixels come from the photo.
 
-Flat moves are homographies H_f, one a frame, of the photo's plane: u' = H_f u in pixels. Moves through space (dolly,
-orbit) need depth and are in `parallax`. Directions are the camera's: what it pans to comes into the picture.
+Flat moves are homographies H_f, one a frame, of the photo's plane: u' = H_f u in pixels.
+Moves through space (dolly, orbit) need depth and are in `parallax`. Directions are the camera's:
+what it pans to comes into the picture.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ LIMITS = {
 
 
 def intrinsics(width: int, height: int, fov: float) -> Tensor:
-    """K, 3 3: pixels of a pinhole whose horizontal field of view is `fov` degrees and whose axis meets the middle."""
+    """K, 3 3: pixels of a pinhole whose horizontal field of view is `fov` degrees and whose axis meets the
+    middle.
+    """
     f = width / (2 * math.tan(math.radians(fov) / 2))
     K = [[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]
     return torch.tensor(K, dtype=torch.float64)
@@ -90,8 +93,8 @@ def homographies(
 ) -> Tensor:
     """How far the camera is at each frame, signed and in the kind's unit, t -> H_f, t 3 3, float64.
 
-    pan, tilt in shares of the side; zoom in log scale; roll, turn (about the vertical), nod in degrees. `centre` in 0..1
-    is what zoom and roll keep in place.
+    pan, tilt in shares of the side; zoom in log scale; roll, turn (about the vertical), nod in degrees.
+    `centre` in 0..1 is what zoom and roll keep in place.
     """
     by = by.double()
     H = torch.eye(3, dtype=torch.float64).repeat(len(by), 1, 1)
@@ -116,8 +119,9 @@ def homographies(
 def film(photo: Tensor, H: Tensor, *, border: str = "generate") -> tuple[Tensor, Tensor]:
     """Photo 1 c H W, homographies t 3 3 -> frames t c H W and mask t 1 H W, 1 where the photo shows.
 
-    What lies outside the photo repeats its border. `generate` leaves it, and ERODED pixels before it, out of the mask;
-    `replicate` takes it in; `overscan` starts from the largest crop with which nothing outside is ever seen.
+    What lies outside the photo repeats its border. `generate` leaves it, and ERODED pixels before it,
+    out of the mask; `replicate` takes it in; `overscan` starts from the largest crop with which nothing
+    outside is ever seen.
     """
     width, height = photo.shape[-1], photo.shape[-2]
     back = H.inverse()
@@ -183,7 +187,9 @@ def antialiased(photo: Tensor, times: float) -> Tensor:
 
 
 def inside(v: Tensor) -> Tensor:
-    """1 where u + v(u) lies in the picture, at least ERODED pixels from where it does not: 1 2 H W -> 1 1 H W"""
+    """1 where u + v(u) lies in the picture, at least ERODED pixels from where it does not:
+    1 2 H W -> 1 1 H W
+    """
     height, width = v.shape[-2:]
     x = torch.arange(width, device=v.device) + v[:, 0]
     y = torch.arange(height, device=v.device)[:, None] + v[:, 1]

@@ -15,10 +15,12 @@ LINEAR = ((0.0, 0.0), (1.0, 1.0))
 def progress(
     points: Sequence[Sequence[float]] = LINEAR, *, t: int, interpolation: str = "monotone_cubic"
 ) -> Tensor:
-    """Points (x, y) in 0..1, at least one -> t, float32: the curve at t even places less its value at the first.
+    """Points (x, y) in 0..1, at least one -> t, float32: the curve at t even places less its value at the
+    first.
 
-    The first entry is therefore 0: the first frame of a move is the photo. A curve that comes back is a move there and
-    back. Left and right of its points the curve is flat. A single frame gets 0.
+    The first entry is therefore 0: the first frame of a move is the photo.
+    A curve that comes back is a move there and back. Left and right of its points the curve is flat.
+    A single frame gets 0.
     """
     places = sorted((float(x), float(y)) for x, y in points)
     if not places or not all(map(math.isfinite, (v for place in places for v in place))):

@@ -51,10 +51,12 @@ class Drift:
 
 
 def reanchor(z: Tensor, strength: float, deviation: Tensor) -> tuple[Tensor, list[float], list[float], bool]:
-    """Take back the trend of mean and deviation over a chunk t c h w, in proportion to the time since its first frame.
+    """Take back the trend of mean and deviation over a chunk t c h w,
+    in proportion to the time since its first frame.
 
-    strength 0..1; deviation c, of the frame that the video began with. Returns the chunk, gains and offsets found, and
-    whether they went beyond what is corrected. The first frame is untouched, so the join has no step.
+    strength 0..1; deviation c, of the frame that the video began with. Returns the chunk,
+    gains and offsets found, and whether they went beyond what is corrected. The first frame is untouched,
+    so the join has no step.
     """
     u = torch.linspace(0, 1, len(z), dtype=torch.float64)
     mean, spread = z.double().mean((2, 3)).cpu(), z.double().std((2, 3)).clamp_min(1e-6).cpu()
@@ -87,8 +89,9 @@ def extend(
 ) -> Tensor:
     """The whole video, frames c h w, from chunk(k, the video so far or None) -> t c h w, unscaled latents.
 
-    Chunk k is asked for with what came before it alone, so a longer video begins with the shorter one. `begin` is such
-    a beginning: whole chunks of it are taken as they are. A closing chunk keeps its own colours.
+    Chunk k is asked for with what came before it alone, so a longer video begins with the shorter one.
+    `begin` is such a beginning: whole chunks of it are taken as they are.
+    A closing chunk keeps its own colours.
     """
     clip, start = begun(begin, way.t)
     for k in range(start, way.chunks):
@@ -135,7 +138,8 @@ def join(clip: Tensor | None, z: Tensor) -> tuple[float | None, float | None]:
 def search(sampler: Sampler, starts: list[Tensor], *, until: float, step: Tensor) -> Sampler:
     """A sampler that takes each start (b t) c h w down to level `until` and goes on with the best.
 
-    Best is whose first predicted step is nearest to `step` c h w, the one the video arrived with; scaled latents.
+    Best is whose first predicted step is nearest to `step` c h w, the one the video arrived with;
+    scaled latents.
     """
 
     def run(
@@ -187,7 +191,8 @@ def report(drifts: list[Drift], frames: int, fps: float) -> str:
         lines.append(f"chunk {k + 1}: contrast {gains} % per channel, motion {drift.motion:.4f}{seam}")
         if k and drift.clamped and drifts[k - 1].clamped:
             warnings.append(
-                f"chunk {k + 1}: colours drift faster than they are corrected; raise anchor, or lower next_cfg"
+                f"chunk {k + 1}: colours drift faster than they are corrected; raise anchor, or lower "
+                "next_cfg"
             )
         if drift.motion < STILL * drifts[0].motion:
             warnings.append(

@@ -1,7 +1,8 @@
-"""More motion without training: a lower start with the right mean, and a condition that is vague at high noise.
+"""More motion without training: a lower start with the right mean, a condition vague at high noise.
 
-At high noise the model copies the photo, and few noisy clips were trained on there. Starting lower gives more motion,
-too low loses the picture. Analytic-Init (Zhao et al., 2406.15735) starts from the Gaussian closest to noised data,
+At high noise the model copies the photo, and few noisy clips were trained on there. Starting lower gives
+more motion, too low loses the picture. Analytic-Init (Zhao et al., 2406.15735) starts from the Gaussian
+closest to noised data,
 N(E[z], level² + tr Cov z / d), instead of from N(0, level²). Latents z are the encoder's times 0.18215.
 """
 
@@ -53,7 +54,9 @@ def colour(concat: Tensor, t: int) -> Start:
 
 
 def photo(concat: Tensor, t: int) -> Start:
-    """The photo itself on every frame; it holds the layout, and so holds motion back: b 4 h w, one row or t."""
+    """The photo itself on every frame; it holds the layout, and so holds motion back: b 4 h w,
+    one row or t.
+    """
     z = concat.float() * SCALE
     return Start(z.expand(t, -1, -1, -1) if len(z) == 1 else z[:t])
 
@@ -66,20 +69,22 @@ def gather(clips: list[Tensor]) -> Start:
 
 
 def read_statistics(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Start:
-    """Statistics of a safetensors file for clips of shape t 4 h w: `Expectation_x_0` of that shape, `trCov_d`."""
+    """Statistics of a safetensors file for clips of shape t 4 h w: `Expectation_x_0` of that shape,
+    `trCov_d`.
+    """
     tensors, _ = open_tensors(path)
     where = os.path.basename(path)
     if missing := [name for name in (MEAN, VARIANCE) if name not in tensors]:
         raise ValueError(
-            f"{where} lacks {' and '.join(missing)}; a statistics file has {MEAN}, frames x 4 x height/8 x width/8, and "
-            f"{VARIANCE}, one number"
+            f"{where} lacks {' and '.join(missing)}; a statistics file has {MEAN}, frames x 4 x height/8 x "
+            f"width/8, and {VARIANCE}, one number"
         )
     mean, variance = tensors[MEAN].float(), tensors[VARIANCE].float()
     mean = mean[0] if mean.ndim == 5 and len(mean) == 1 else mean
     if tuple(mean.shape) != tuple(shape):
         raise ValueError(
-            f"{where} is for latents of {tuple(mean.shape)}, the clip is {tuple(shape)}; statistics cannot be resized, "
-            "use a file made for this size and length"
+            f"{where} is for latents of {tuple(mean.shape)}, the clip is {tuple(shape)}; statistics cannot be"
+            " resized, use a file made for this size and length"
         )
     if variance.numel() != 1 or not bool(mean.isfinite().all()) or not 0 <= float(variance) < float("inf"):
         raise ValueError(f"{where} holds no finite mean and one variance of at least 0; make it again")
@@ -87,7 +92,9 @@ def read_statistics(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Sta
 
 
 def first(noise: Tensor, level: float, start: Start) -> Tensor:
-    """Unit noise to the first latent of a run from a lower level: t 4 h w -> t 4 h w, N(mean, level² + variance)."""
+    """Unit noise to the first latent of a run from a lower level: t 4 h w -> t 4 h w, N(mean,
+    level² + variance).
+    """
     return start.mean.to(noise) + (level**2 + start.variance) ** 0.5 * noise
 
 

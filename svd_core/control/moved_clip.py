@@ -1,7 +1,9 @@
-"""Parts of one photo moved along paths: the clip that shows it, and where its pixels were put (Time-to-Move, cut and drag).
+"""Parts of one photo moved along paths: the clip that shows it, and where its pixels were put (Time-to-Move,
+cut and drag).
 
-A region is cut out, carried along its path at constant speed, turned and scaled about its middle, and laid over the
-photo, whose hole is filled smoothly from around. The hole is not part of the mask: the model fills it.
+A region is cut out, carried along its path at constant speed, turned and scaled about its middle,
+and laid over the photo, whose hole is filled smoothly from around. The hole is not part of the mask:
+the model fills it.
 """
 
 from __future__ import annotations
@@ -63,7 +65,9 @@ def nearest(region: Tensor, starts: Tensor) -> list[Tensor]:
 
 
 def curve(points: Tensor) -> Tensor:
-    """A smooth line through k points (uniform Catmull-Rom): k 2 -> (k - 1) * SAMPLES + 1, 2; two points: straight."""
+    """A smooth line through k points (uniform Catmull-Rom): k 2 -> (k - 1) * SAMPLES + 1, 2; two points:
+    straight.
+    """
     p = torch.cat([points[:1] * 2 - points[1:2], points, points[-1:] * 2 - points[-2:-1]])
     u = (torch.arange(SAMPLES) / SAMPLES).to(p)[:, None, None]
     a, b, c, d = p[:-3], p[1:-2], p[2:-1], p[3:]
@@ -84,7 +88,8 @@ def along(points: Tensor, progress: Tensor) -> Tensor:
 def layers(
     drawing: Drawing, progress: Tensor, *, height: int, width: int, radius: float, mask: Tensor | None = None
 ) -> list[Layer]:
-    """The drawing's paths in pixels, a layer each. Paths without a polygon share `mask` (1 1 H W), or take a disc.
+    """The drawing's paths in pixels, a layer each. Paths without a polygon share `mask` (1 1 H W),
+    or take a disc.
 
     `radius` of discs in shares of the shorter side; progress t in 0..1.
     """
@@ -143,7 +148,8 @@ def pins(drawing: Drawing, *, height: int, width: int, radius: float) -> Tensor:
 def compose(photo: Tensor, moved: Sequence[Layer], held: Tensor, *, t: int) -> tuple[Tensor, Tensor]:
     """Photo 1 3 H W, layers from back to front, held 1 1 H W -> frames t 3 H W and mask t 1 H W in [0, 1].
 
-    The mask is where a layer lies in that frame, and what is held. With all layers in place a frame is the photo.
+    The mask is where a layer lies in that frame, and what is held. With all layers in place a frame is the
+    photo.
     """
     hole = torch.zeros_like(held)
     for layer in moved:

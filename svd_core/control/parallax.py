@@ -1,4 +1,6 @@
-"""A camera that moves through space over one photo with a depth map: dolly and orbit, by forward splatting."""
+"""A camera that moves through space over one photo with a depth map: dolly and orbit,
+by forward splatting.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ SEEN = 0.05  # of a pixel's area, from which it counts as seen (ViewExtrapolator
 
 
 def distance(near: Tensor) -> Tensor:
-    """A relative map, 1 1 H W, near is large (as of disparity) -> distance from 1 to FARTHEST, the same shape."""
+    """A relative map, 1 1 H W, near is large (as of disparity) -> distance from 1 to FARTHEST,
+    the same shape.
+    """
     low, high = near.amin(), near.amax()
     share = (near - low) / (high - low).clamp(min=1e-12)
     return 1 / (share + (1 - share) / FARTHEST)
@@ -23,7 +27,8 @@ def distance(near: Tensor) -> Tensor:
 def poses(kind: str, by: Tensor, *, at: float) -> tuple[Tensor, Tensor]:
     """R t 3 3 and T t 3 of X' = R X + T, float64, for a camera that looks along +z.
 
-    dolly goes `by` shares of the way to the depth `at`; orbit goes `by` degrees to the right around the point there.
+    dolly goes `by` shares of the way to the depth `at`; orbit goes `by` degrees to the right around the point
+    there.
     """
     by = by.double()
     centre = torch.tensor([0.0, 0, at], dtype=torch.float64)
@@ -53,9 +58,10 @@ def film(
 ) -> tuple[Tensor, Tensor]:
     """Photo 1 c H W, depth 1 1 H W (distances), R t 3 3, T t 3 -> frames t c H W and mask t 1 H W.
 
-    Flow is splatted forward, nearer pixels before farther ones, and the photo read back along it. What nothing reaches
-    is filled smoothly from around and is out of the mask; `overscan` and `replicate` do as `camera.film` with what
-    lies beyond the photo's border, but what was hidden stays out of the mask.
+    Flow is splatted forward, nearer pixels before farther ones, and the photo read back along it.
+    What nothing reaches is filled smoothly from around and is out of the mask;
+    `overscan` and `replicate` do as `camera.film` with what lies beyond the photo's border,
+    but what was hidden stays out of the mask.
     """
     height, width = photo.shape[-2:]
     K = intrinsics(width, height, fov)

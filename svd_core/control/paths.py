@@ -1,6 +1,8 @@
-"""What was drawn on a photo: paths that regions follow and points that stay, as JSON in shares of the picture, 0..1.
+"""What was drawn on a photo: paths that regions follow and points that stay,
+as JSON in shares of the picture, 0..1.
 
-{"paths": [{"points": [[x, y], ...], "polygon": [[x, y], ...], "radius": r, "turn": degrees, "scale": times}, ...],
+{"paths": [{"points": [[x, y], ...], "polygon": [[x, y], ...], "radius": r, "turn": degrees, "scale": times},
+...],
  "pins": [[x, y], ...]}. All but `points` may be left out, and a path may be its list of points alone.
 """
 
@@ -71,9 +73,11 @@ def _path(entry: Any, where: str) -> Path:
     radius = entry.get("radius")
     return Path(
         points,
-        _points(entry.get("polygon") or [], f"the polygon of {where}", least=3, beyond=0.0)
-        if entry.get("polygon")
-        else (),
+        (
+            _points(entry.get("polygon") or [], f"the polygon of {where}", least=3, beyond=0.0)
+            if entry.get("polygon")
+            else ()
+        ),
         None if radius is None else _number(radius, f"the radius of {where}", 0.001, 2.0),
         _number(entry.get("turn", 0.0), f"the turn of {where}", -3600.0, 3600.0),
         _number(entry.get("scale", 1.0), f"the scale of {where}", SMALLEST, LARGEST),

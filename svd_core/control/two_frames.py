@@ -1,9 +1,10 @@
-"""A clip between two pictures with a model that was trained on one: every method is built on denoise(x, sigma).
+"""A clip between two pictures with a model that was trained on one: every method is built on denoise(x,
+sigma).
 
-Frames run along the first axis, (b t) c h w, video by video. A pass sees one picture and its own time: the backward
-pass is conditioned on the last picture and handed the flipped clip, so guidance that grows over the frames grows away
-from its own picture. Methods: TRF (Feng et al., 2024), ViBiDSampler (Yang et al., 2024), MPD (2026), and a forward
-pass alone with both ends given.
+Frames run along the first axis, (b t) c h w, video by video. A pass sees one picture and its own time:
+the backward pass is conditioned on the last picture and handed the flipped clip,
+so guidance that grows over the frames grows away from its own picture. Methods: TRF (Feng et al., 2024),
+ViBiDSampler (Yang et al., 2024), MPD (2026), and a forward pass alone with both ends given.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def cfg_pp(pair: Pass, w: float) -> Pass:
 
 
 def blend(forward: Tensor, backward: Tensor, *, t: int) -> Tensor:
-    """TRF's weights, linear over the frames: the forward estimate at the first, the other at the last: (b t) c h w."""
+    """TRF's weights, linear over the frames: the forward estimate at the first, the other at the last:
+    (b t) c h w.
+    """
     w = torch.linspace(1, 0, t).to(forward).repeat(len(forward) // t).view(-1, 1, 1, 1)
     return torch.lerp(backward, forward, w)
 
@@ -199,10 +202,12 @@ def vibid(
 
 
 def climbs(n: int, *, until: float, length: int, times: int) -> list[tuple[int, int]]:
-    """Where n steps are interrupted: after i of them the clip is lifted from level i back to level j = i - length.
+    """Where n steps are interrupted: after i of them the clip is lifted from level i back to level j = i -
+    length.
 
-    Stops lie `length` apart; the last has a share of about `until` (0..1) of all steps still to go, the first at least
-    `length` behind it. Each is climbed `times` over. TRF: until 0.8, a length of a tenth of n.
+    Stops lie `length` apart; the last has a share of about `until` (0..1) of all steps still to go,
+    the first at least `length` behind it. Each is climbed `times` over. TRF: until 0.8,
+    a length of a tenth of n.
     """
     if length < 1 or times < 1:
         return []
@@ -215,7 +220,8 @@ def reinject(
 ) -> Callable[..., Tensor]:
     """A sampler that climbs back at `stops` and goes down again: RePaint's resampling (Lugmayr et al., 2022).
 
-    Of denoise or of a pass, as the sampler itself. `scale` multiplies the noise of a climb (TRF's noise_scale). Draws one noise a climb.
+    Of denoise or of a pass, as the sampler itself. `scale` multiplies the noise of a climb (TRF's
+    noise_scale). Draws one noise a climb.
     """
 
     def run(

@@ -1,8 +1,9 @@
 """The temporal decoder over a whole clip in bounded memory, with the pixels of the one-shot decode.
 
-Between two temporal layers everything is per frame, so consecutive spatial layers run fused, one frame at a time, and
-the clip lies in memory at one resolution. A temporal layer has (3,1,1) kernels and norms over the whole clip: its
-statistics are gathered first, then it runs over slabs of *space* that hold all frames, in place. There is no seam.
+Between two temporal layers everything is per frame, so consecutive spatial layers run fused,
+one frame at a time, and the clip lies in memory at one resolution. A temporal layer has (3,1,1) kernels and
+norms over the whole clip: its statistics are gathered first, then it runs over slabs of *space* that hold all
+frames, in place. There is no seam.
 """
 
 from __future__ import annotations
@@ -37,11 +38,13 @@ def decode(
     memory: int | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one piece.
+    """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one
+    piece.
 
-    `memory` limits the bytes of device memory beyond weights, latents and result (None: as little as is quick).
-    `on_step(i, n)` follows every few frames and every slab; raising from it stops the decode. A step that overflows in half
-    precision is logged and repeated in float32.
+    `memory` limits the bytes of device memory beyond weights, latents and result (None:
+    as little as is quick). `on_step(i, n)` follows every few frames and every slab;
+    raising from it stops the decode. A step that overflows in half precision is logged and repeated in
+    float32.
     """
     n, _, h, w = z.shape
     if n % t:
@@ -87,7 +90,9 @@ def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Pla
 
 
 def _trim_heap() -> None:
-    """Have glibc return what it keeps of freed blocks below 32 MiB, up to three frames of them; elsewhere do nothing."""
+    """Have glibc return what it keeps of freed blocks below 32 MiB, up to three frames of them;
+    elsewhere do nothing.
+    """
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
@@ -95,7 +100,9 @@ def _trim_heap() -> None:
 
 
 class Clip:
-    """The frames of a clip in one piece of memory, as large as the largest stage and refilled by each in place."""
+    """The frames of a clip in one piece of memory, as large as the largest stage and refilled by each in
+    place.
+    """
 
     def __init__(self, z: Tensor, elements: int, *, offload: bool):
         """From latents t c h w; `elements` of the largest stage for each of their t h w positions."""
@@ -115,7 +122,9 @@ class Clip:
         return self.memory[: shape.numel()].view(t, h, w, c).permute(0, 3, 1, 2)
 
     def put(self, where: tuple[slice, ...], x: Tensor) -> None:
-        """Overwrite a part of the frames; all are float32 from then on where x is, being too large for half precision."""
+        """Overwrite a part of the frames; all are float32 from then on where x is,
+        being too large for half precision.
+        """
         self.memory = self.memory.to(x.dtype)
         self.frames[where] = x
 
@@ -124,10 +133,11 @@ class Clip:
         return self.frames[:, :, slab].to(self.device)
 
     def refill(self, stage: Stage, steps: Steps) -> list[tuple[Tensor, Tensor]]:
-        """Put the result of a stage in the place of the frames; norm statistics n g of every group for the block after it.
+        """Put the result of a stage in the place of the frames; norm statistics n g of every group for the
+        block after it.
 
-        Frames that grow are replaced from the last to the first, others from the first on, so that none is overwritten
-        before it is read.
+        Frames that grow are replaced from the last to the first, others from the first on,
+        so that none is overwritten before it is read.
         """
         t, _, h, w = self.latents
         before, self.shape = self.shape, torch.Size((t, stage.channels, h * stage.scale, w * stage.scale))

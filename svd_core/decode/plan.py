@@ -23,8 +23,8 @@ class Plan:
 def plan(config: VAEConfig, t: int, h: int, w: int, *, itemsize: int, memory: int, can_offload: bool) -> Plan:
     """The quickest plan for a clip of t frames of h x w latents within `memory` bytes of device memory.
 
-    The limit is rounded down to one of `TIERS`, so that nearby limits give the same bytes. Raises ValueError with the
-    smallest possible limit when nothing fits.
+    The limit is rounded down to one of `TIERS`, so that nearby limits give the same bytes.
+    Raises ValueError with the smallest possible limit when nothing fits.
     """
     scale = 2 ** (len(config.ch_mult) - 1)
     H, W = scale * h, scale * w
@@ -39,6 +39,6 @@ def plan(config: VAEConfig, t: int, h: int, w: int, *, itemsize: int, memory: in
             return option
     least = min((m for m in TIERS if m >= options[-1].peak), default=options[-1].peak)
     raise ValueError(
-        f"decoding {t} frames of {W}x{H} needs a limit of at least {least / GIB:g} GiB, and {memory / GIB:.2f} GiB is "
-        "allowed; raise the memory limit, or decode fewer or smaller frames"
+        f"decoding {t} frames of {W}x{H} needs a limit of at least {least / GIB:g} GiB, and "
+        f"{memory / GIB:.2f} GiB is allowed; raise the memory limit, or decode fewer or smaller frames"
     )

@@ -1,4 +1,6 @@
-"""The decoder as stages: per-frame layers that run fused, each ended by a block that mixes all frames of the clip."""
+"""The decoder as stages: per-frame layers that run fused, each ended by a block that mixes all frames of the
+clip.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stage:
-    """Per-frame layers, and the block whose temporal half follows them (none before the frames themselves)."""
+    """Per-frame layers, and the block whose temporal half follows them (none before the frames
+    themselves).
+    """
 
     layers: list[nn.Module]
     block: VideoResBlock | None
@@ -25,7 +29,9 @@ class Stage:
     batch: int  # frames that together are no larger than one of the full resolution
 
     def spatial(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """The per-frame layers: n c h w -> n c' h' w'. In float32 `out`, which may overlap x, holds the result if it can."""
+        """The per-frame layers: n c h w -> n c' h' w'. In float32 `out`, which may overlap x,
+        holds the result if it can.
+        """
         *most, last = self.layers
         for layer in most:  # each input is freed before the next layer runs
             x = call(layer, x)
@@ -39,7 +45,9 @@ class Stage:
         return _even(t, self.batch)
 
     def slabs(self, t: int, h: int) -> list[slice]:
-        """Cuts of the height h · scale that hold, for t frames, no more than one frame of the full resolution."""
+        """Cuts of the height h · scale that hold, for t frames, no more than one frame of the full
+        resolution.
+        """
         H = h * self.scale
         return _even(H, max(1, H * self.batch // t))
 
@@ -49,7 +57,9 @@ class Stage:
 
 
 def _even(n: int, most: int) -> list[slice]:
-    """Cuts of n into the fewest parts of at most `most`, about equal: small ones would be heap memory, kept once freed."""
+    """Cuts of n into the fewest parts of at most `most`, about equal: small ones would be heap memory,
+    kept once freed.
+    """
     parts = -(-n // most)
     return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 
@@ -65,7 +75,9 @@ class SpatialHalf(nn.Module):
         self.block, self.upsample = block, upsample
 
     def forward(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """n c h w -> n c' h w, or 2h 2w. `out`, which may overlap x, is used as memory and holds the result."""
+        """n c h w -> n c' h w, or 2h 2w. `out`, which may overlap x,
+        is used as memory and holds the result.
+        """
         if self.upsample is None:
             return self.block.spatial(x)
         block = self.block

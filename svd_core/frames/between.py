@@ -58,7 +58,8 @@ def moved(
     flow: Flow,
     calm: Flow,
 ) -> Iterator[Tensor]:
-    """1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each; motion is followed once, each frame made when asked for
+    """1 c H W, 1 c H W, times in (0, 1) -> one 1 c H W each; motion is followed once,
+    each frame made when asked for
 
     `around` are the frames before a and after b, None beyond an end or a cut; with them paths may be curved.
     """
@@ -95,7 +96,8 @@ def along(flow: Tensor, weight: Tensor, t: float) -> Tensor:
 
 
 def curve(flow: Tensor, weight: Tensor, bends: Sequence[Tensor | None], t: float) -> Tensor:
-    """How far the chord lies off the curved path at time t: 2 2 H W, 2 1 H W, accelerations 1 2 H W -> 1 2 H W
+    """How far the chord lies off the curved path at time t: 2 2 H W, 2 1 H W,
+    accelerations 1 2 H W -> 1 2 H W
 
     The accelerations seen at both ends count as far as they agree (Xu et al. 2019 take their mean).
     """

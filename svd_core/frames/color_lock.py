@@ -20,10 +20,10 @@ def lock_color(
 ) -> Tensor:
     """Give each frame the colour mean and covariance of `reference`: t c H W in [0, 1] -> t c H W.
 
-    `reference` is n c H' W' of any size; None takes the first `anchor_frames` frames. If several pictures divide
-    more frames evenly, the frames are as many clips, one after the other, and each clip gets its own picture; else the
-    pictures are taken together. The map is the linear optimal transport between the two colour distributions (Pitie and
-    Kokaram 2007), mixed in by `strength`.
+    `reference` is n c H' W' of any size; None takes the first `anchor_frames` frames. If several pictures
+    divide more frames evenly, the frames are as many clips, one after the other, and each clip gets its own
+    picture; else the pictures are taken together. The map is the linear optimal transport between the two
+    colour distributions (Pitie and Kokaram 2007), mixed in by `strength`.
     """
     check(frames)
     if not 0 <= strength <= 1:

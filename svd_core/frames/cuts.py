@@ -27,7 +27,9 @@ def is_still(a: Tensor, b: Tensor) -> bool:
 
 
 def is_end_of_fade(a: Tensor, b: Tensor, beyond: Tensor) -> bool:
-    """Does the light that goes from `beyond` to a go on to a flat b, each 1 c H W?  A cut to black comes at once."""
+    """Does the light that goes from `beyond` to a go on to a flat b,
+    each 1 c H W?  A cut to black comes at once.
+    """
     a, b, beyond = (thumbnail(x[:, :3].float()) for x in (a, b, beyond))
     where = changed(a, b)
     (mean_a, spread_a), (mean_b, spread_b), (mean, spread) = (moments(x, where) for x in (a, b, beyond))
@@ -73,7 +75,8 @@ def likeness_in_any_light(a: Tensor, b: Tensor) -> float:
 
 
 def changed(a: Tensor, b: Tensor) -> Tensor:
-    """1 where thumbnails differ: 1 c h w, 1 c h w -> 1 1 h w; bars, logos and frames around the picture do not
+    """1 where thumbnails differ: 1 c h w, 1 c h w -> 1 1 h w; bars, logos and frames around the picture do
+    not
 
     Where next to nothing changes the whole picture is judged, or a small thing that comes would be a cut.
     """
@@ -89,7 +92,9 @@ def moments(x: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def relit(x: Tensor, like: Tensor, where: Tensor) -> Tensor:
-    """x with the mean and contrast of another frame, channel by channel: 1 c h w, 1 c h w, 1 1 h w -> 1 c h w"""
+    """x with the mean and contrast of another frame, channel by channel: 1 c h w, 1 c h w,
+    1 1 h w -> 1 c h w
+    """
     (mean, spread), (mean_to, spread_to) = (moments(v, where) for v in (x, like))
     gain = (spread_to + CONTRAST_FLOOR) / (spread + CONTRAST_FLOOR)
     return (x - mean.view(-1, 1, 1)) * gain.view(-1, 1, 1) + mean_to.view(-1, 1, 1)
@@ -98,8 +103,9 @@ def relit(x: Tensor, like: Tensor, where: Tensor) -> Tensor:
 def concordance(a: Tensor, b: Tensor, where: Tensor) -> float:
     """Best over all shifts (Lin 1989: correlation that also pays for mean and gain): at most 1.
 
-    Thumbnails 1 c h w, 1 c h w, of which the pixels in 1 1 h w count. Only shifts that keep `SHIFT_OVERLAP` of them in
-    both are tried; flat equal frames are alike. Sums over all shifts at once, by Fourier transforms.
+    Thumbnails 1 c h w, 1 c h w, of which the pixels in 1 1 h w count.
+    Only shifts that keep `SHIFT_OVERLAP` of them in both are tried; flat equal frames are alike.
+    Sums over all shifts at once, by Fourier transforms.
     """
     c, h, w = a.shape[1:]
     size = (2 * h, 2 * w)

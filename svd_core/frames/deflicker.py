@@ -38,9 +38,10 @@ def deflicker(
 ) -> Tensor:
     """Take out brightness and colour flicker of periods up to `window` frames: t c H W in [0, 1] -> t c H W.
 
-    The gain and offset of each channel are followed along the motion from frame to frame. What oscillates is undone,
-    with `strength` from 0 to 1, where pixels follow it; fades, steps and dips stay. Below about 24 pixels of height
-    motion is hardly told from light, and less is removed.
+    The gain and offset of each channel are followed along the motion from frame to frame.
+    What oscillates is undone, with `strength` from 0 to 1, where pixels follow it; fades,
+    steps and dips stay. Below about 24 pixels of height motion is hardly told from light,
+    and less is removed.
     """
     check(frames)
     if not window >= 2:
@@ -86,7 +87,8 @@ def typical(x: Tensor) -> Tensor:
 def change(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """gain c and offset c with b = gain a + offset where both show the same thing: 1 c h w, 1 c h w
 
-    Bars, logos and subtitles keep their light whatever happens to the picture; if the rest agrees, it is believed.
+    Bars, logos and subtitles keep their light whatever happens to the picture; if the rest agrees,
+    it is believed.
     """
     flow = bidirectional(a, b, quality=SMALL)
     matched = warp(b, flow[:1])
@@ -119,7 +121,8 @@ def line(x: Tensor, y: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def steadied(
     frames: Tensor, gain: Tensor, offset: Tensor, level: Tensor, window: float, strength: float
 ) -> Iterator[Tensor]:
-    """The frames of a scene without their flicker: t c H W, gain and offset t k, the level they apply to k -> c H W
+    """The frames of a scene without their flicker: t c H W, gain and offset t k,
+    the level they apply to k -> c H W
 
     Contrast (the gain) and brightness (what becomes of `level`) have each their own trend.
     """

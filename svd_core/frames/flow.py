@@ -1,8 +1,8 @@
 """Dense flow between two frames, without learned weights, coarse to fine.
 
-`bidirectional`: on each scale every pixel first takes the best of a few proposals (its own flow, none, that of
-pixels around it; Barnes et al. 2009), which saves what moves otherwise than its surroundings, then a robust
-variational solve (Brox et al. 2004) settles the fractions of a pixel.
+`bidirectional`: on each scale every pixel first takes the best of a few proposals (its own flow, none,
+that of pixels around it; Barnes et al. 2009), which saves what moves otherwise than its surroundings,
+then a robust variational solve (Brox et al. 2004) settles the fractions of a pixel.
 `windowed`: least squares over a window (Lucas and Kanade 1981), calmer where nothing moves as a whole.
 """
 

@@ -25,9 +25,9 @@ DEPARTED = 0.02  # difference from the cross-fade from which a pixel has departe
 def stillness(a: Tensor, b: Tensor, around: Sequence[Tensor | None] = (None, None)) -> Tensor:
     """Where both frames show the same: 1 c H W, 1 c H W -> 1 1 H W in [0, 1]
 
-    Single pixels of moving texture are equal by chance. Believed are patches of 2 x 2 pixels, such as the strokes of
-    subtitles, and pixels that stand still in the frame before or after as well, if they stand out; on an even ground
-    something may pass between two frames.
+    Single pixels of moving texture are equal by chance. Believed are patches of 2 x 2 pixels,
+    such as the strokes of subtitles, and pixels that stand still in the frame before or after as well,
+    if they stand out; on an even ground something may pass between two frames.
     """
     still = sameness(a, b)
     patches = -F.max_pool2d(-F.pad(still, (1, 1, 1, 1)), 2, 1)
@@ -52,17 +52,21 @@ def keep_still(made: Tensor, fade: Tensor, still: Tensor) -> Tensor:
 
 
 def unmatched(difference: Tensor) -> Tensor:
-    """Where something of either frame is not found in the other: differences along the flow 2 c H W -> 1 1 H W in [0, 1]"""
+    """Where something of either frame is not found in the other: differences along the flow 2 c H W -> 1 1 H
+    W in [0, 1]
+    """
     away = difference.amax((0, 1), keepdim=True)
     return ((away - FOUND) / (NOT_FOUND - FOUND)).clamp(0, 1)
 
 
 def keep_light(made: Tensor, fade: Tensor, lost: Tensor) -> Tensor:
-    """As bright around each place as the cross-fade, which loses nothing: 1 c H W, 1 c H W, 1 1 H W -> 1 c H W
+    """As bright around each place as the cross-fade, which loses nothing: 1 c H W, 1 c H W,
+    1 1 H W -> 1 c H W
 
-    A body whose motion was not found falls between the places where it was and will be. What is missing is taken
-    from where the cross-fade is brighter, what is too much where it is darker, as far as a pixel is `unmatched`.
-    The more of a place departs from the cross-fade, the more light may be missing by chance, as in moving texture.
+    A body whose motion was not found falls between the places where it was and will be.
+    What is missing is taken from where the cross-fade is brighter, what is too much where it is darker,
+    as far as a pixel is `unmatched`. The more of a place departs from the cross-fade,
+    the more light may be missing by chance, as in moving texture.
     """
     away = fade - made
     brighter, darker = away.clamp(min=0), away.clamp(max=0)

@@ -40,7 +40,9 @@ def trend(x: Tensor, window: float) -> Tensor:
 
 
 def oscillation(x: Tensor, window: float) -> Tensor:
-    """Deviation of what goes up and down again and again within `window` of each value: n -> n, at least `EXACT`"""
+    """Deviation of what goes up and down again and again within `window` of each value: n -> n,
+    at least `EXACT`
+    """
     n, reach = len(x), math.ceil(2 * window)
     points = turning_points(x.tolist())
     lengths = [abs(float(x[j] - x[i])) for i, j in zip(points, points[1:])]
@@ -114,8 +116,9 @@ def local_mean(x: Tensor, window: float) -> Tensor:
 def course(x: Tensor, window: float) -> Tensor:
     """The smooth course of a series: n -> n
 
-    Polynomials fitted under Gaussian weights, lines where there is not room for more. Near an end the fit of the last
-    place with room on both sides is drawn out, for a fit cut off in mid-period takes flicker for slope.
+    Polynomials fitted under Gaussian weights, lines where there is not room for more.
+    Near an end the fit of the last place with room on both sides is drawn out,
+    for a fit cut off in mid-period takes flicker for slope.
     """
     n = len(x)
     degree = 2 if n >= CURVED_FROM else 1

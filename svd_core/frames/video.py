@@ -29,9 +29,10 @@ def interpolate(
 ) -> Tensor:
     """Frames at `target_fps`: t c H W in [0, 1] -> t' c H W with t' = floor((t - 1) target / source) + 1.
 
-    With `slow_motion` s the same target rate plays s times as long, on a grid s times as fine. Frames on the source
-    grid are passed through bit for bit; `between` makes the others (default: along the motion, balanced quality);
-    at a cut a frame is repeated unless `cut_threshold` is None. `on_step(j, t')` follows output frame j.
+    With `slow_motion` s the same target rate plays s times as long, on a grid s times as fine.
+    Frames on the source grid are passed through bit for bit; `between` makes the others (default:
+    along the motion, balanced quality); at a cut a frame is repeated unless `cut_threshold` is None.
+    `on_step(j, t')` follows output frame j.
     """
     source = rate("source_fps", source_fps)
     target = rate("target_fps", target_fps) * rate("slow_motion", slow_motion)
@@ -78,13 +79,17 @@ class Clip:
         )
 
     def fades(self, i: int) -> bool:
-        """Does the light go on from before frame i, or from after the next, to one of the two that is flat?"""
+        """Does the light go on from before frame i, or from after the next,
+        to one of the two that is flat?
+        """
         a, b = self.frame(i), self.frame(i + 1)
         out = i > 0 and is_end_of_fade(a, b, self.frame(i - 1))
         return out or (i + 2 < len(self.frames) and is_end_of_fade(b, a, self.frame(i + 2)))
 
     def around(self, i: int) -> Around:
-        """The frames before and after the pair i, i + 1; where frames are left out they are not worth reading"""
+        """The frames before and after the pair i, i + 1; where frames are left out they are not worth
+        reading
+        """
         before = self.frame(i - 1) if self.dense and self.joined(i - 1) else None
         after = self.frame(i + 2) if self.dense and self.joined(i + 1) else None
         return before, after

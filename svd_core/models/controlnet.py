@@ -1,6 +1,8 @@
-"""Temporal ControlNet: the U-Net's way down once more, fed with a picture per frame, added to the U-Net's skips.
+"""Temporal ControlNet: the U-Net's way down once more, fed with a picture per frame,
+added to the U-Net's skips.
 
-The networks of CiaraRowles/temporal-controlnet-*-svd-v1; names are those of the files, the encoder's are the U-Net's.
+The networks of CiaraRowles/temporal-controlnet-*-svd-v1; names are those of the files,
+the encoder's are the U-Net's.
 """
 
 from __future__ import annotations
@@ -74,7 +76,9 @@ class ControlNet(Encoder):
         t: int,
         hooks: Hooks = NO_HOOKS,
     ) -> tuple[list[Tensor], Tensor]:
-        """hint (b t) 3 8h 8w, the rest as for the U-Net -> residuals of the skips in their order, and of the middle."""
+        """hint (b t) 3 8h 8w, the rest as for the U-Net -> residuals of the skips in their order,
+        and of the middle.
+        """
         features = self.controlnet_cond_embedding(hint.to(x.dtype))
         h, skips, _ = self.encode(x, c_noise, context, y, t=t, features=features, hooks=hooks)
         residuals = [conv(skip) for conv, skip in zip(self.controlnet_down_blocks, skips)]
@@ -84,8 +88,8 @@ class ControlNet(Encoder):
 def factors(config: UNetConfig, accumulation: str) -> list[int]:
     """How often each skip's residual counts.
 
-    As trained: the published network adds its whole list once after every level, so that a skip of the first of four
-    levels gets its residual four times and one of the last level once.
+    As trained: the published network adds its whole list once after every level,
+    so that a skip of the first of four levels gets its residual four times and one of the last level once.
     """
     levels = len(config.channel_mult)
     counts = [levels - (max(i - 1, 0) // (config.num_res_blocks + 1)) for i in range(_skips(config))]

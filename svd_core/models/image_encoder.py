@@ -1,7 +1,7 @@
 """The CLIP image encoder (ViT-H/14 in SVD) and the reference's whole-frame preprocessing.
 
-Attribute names equal transformers' `CLIPVisionModelWithProjection`, so that each parameter sits in a leaf module;
-`keys` maps the OpenCLIP names of single files onto them.
+Attribute names equal transformers' `CLIPVisionModelWithProjection`, so that each parameter sits in a leaf
+module; `keys` maps the OpenCLIP names of single files onto them.
 """
 
 from __future__ import annotations
@@ -110,7 +110,9 @@ class CLIPVision(nn.Module):
         self.visual_projection = ops.Linear(config.width, config.projection, bias=False, **factory)
 
     def hidden(self, x: Tensor, hooks: Hooks = NO_HOOKS) -> tuple[Tensor, Tensor]:
-        """n 3 S S, normalised -> token states after the last layer but one, and after the last: n s c each."""
+        """n 3 S S, normalised -> token states after the last layer but one, and after the last:
+        n s c each.
+        """
         model = self.vision_model
         h = model.pre_layrnorm(model.embeddings(x))
         for layer in model.encoder.layers[:-1]:
@@ -135,7 +137,8 @@ def normalize(x: Tensor) -> Tensor:
 def preprocess(image: Tensor, size: int = 224) -> Tensor:
     """Whole frame to a square: n 3 H W in [-1, 1] -> n 3 size size, normalised.
 
-    Gaussian blur where the frame is larger, bicubic with aligned corners, no crop, no clamp (sgm's kornia route).
+    Gaussian blur where the frame is larger, bicubic with aligned corners, no crop,
+    no clamp (sgm's kornia route).
     """
     factors = [d / size for d in image.shape[2:]]
     if max(factors) > 1:

@@ -1,7 +1,7 @@
 """The layers that networks are built from, with the fastest and most accurate route the device offers.
 
-A network takes any namespace with these names (`Linear, Conv2d, Conv3d, GroupNorm, LayerNorm, Embedding`); this module is the
-default, and `linear` and `group_norm` serve hosts that bring their own layer classes.
+A network takes any namespace with these names (`Linear, Conv2d, Conv3d, GroupNorm, LayerNorm, Embedding`);
+this module is the default, and `linear` and `group_norm` serve hosts that bring their own layer classes.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 class Ops(Protocol):
     """The layer classes that networks are built from: this module, or a namespace that a host brings.
 
-    Their arguments are those of torch.nn. `GroupNorm` also has `normalize`, and its call takes `inplace`; a class whose
-    layers cast their weights to the dtype of the input says so by a property `casts_weights`.
+    Their arguments are those of torch.nn. `GroupNorm` also has `normalize`, and its call takes `inplace`;
+    a class whose layers cast their weights to the dtype of the input says so by a property `casts_weights`.
     """
 
     Linear: type[Any]
@@ -36,13 +36,17 @@ PRECISE = 512  # positions up to which the stock group norm is precise enough
 
 
 def runs_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX), about three times faster than float32."""
+    """Whether this CPU multiplies bfloat16 in hardware (AVX512-BF16 or AMX),
+    about three times faster than float32.
+    """
     found = (getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile"))
     return any(supported() for supported in found if supported)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """... c_in -> ... c_out. On a CPU a 1x1 convolution: oneDNN is about 2 times (bfloat16: 1.2) faster than BLAS."""
+    """... c_in -> ... c_out. On a CPU a 1x1 convolution: oneDNN is about 2 times (bfloat16:
+    1.2) faster than BLAS.
+    """
     rows = x.shape[:-1].numel()
     quick = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16) and rows >= ROWS
     if not quick or torch.is_autocast_enabled("cpu"):
@@ -56,8 +60,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     """Mean and biased variance of each group, n c h w -> n g each, float32.
 
-    On a CPU the stock group norm sums millions of channels-last rows one by one in float32 and loses digits. Here rows
-    are split into `lanes` side by side, batch norm's kernel takes two passes over each, Chan's formula merges them.
+    On a CPU the stock group norm sums millions of channels-last rows one by one in float32 and loses digits.
+    Here rows are split into `lanes` side by side, batch norm's kernel takes two passes over each,
+    Chan's formula merges them.
     """
     n, c, h, w = x.shape
     rows = x.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
@@ -106,7 +111,8 @@ def normalize(
 def group_norm(
     x: Tensor, groups: int, weight: Tensor, bias: Tensor, eps: float, *, inplace: bool = False
 ) -> Tensor:
-    """n c h w -> n c h w. On a CPU, channels-last float32 statistics are our own: the stock kernel loses precision.
+    """n c h w -> n c h w. On a CPU, channels-last float32 statistics are our own:
+    the stock kernel loses precision.
 
     `inplace` allows, and does not promise, that the result takes the place of x.
     """
@@ -140,7 +146,9 @@ class SiLU(nn.Module):
 
 
 def sinusoid(v: Tensor, dim: int) -> Tensor:
-    """... -> ... dim: cosines, then sines, of v · 10000^(-i / (dim/2)), float32; v may be fractional or negative."""
+    """... -> ... dim: cosines, then sines, of v · 10000^(-i / (dim/2)), float32;
+    v may be fractional or negative.
+    """
     freqs = torch.exp(
         -math.log(10000.0) / (dim // 2) * torch.arange(dim // 2, dtype=torch.float32, device=v.device)
     )

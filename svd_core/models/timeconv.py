@@ -1,7 +1,8 @@
 """Time as an image axis: convolution and norms over (T, H·W) without Conv3d and without copies.
 
-A clip kept channels-last, (b t) c h w, is the same memory as the image b c t (h w), so a (3,1,1) convolution is a
-(3,1) convolution on a view. The parameter stays five-dimensional, as checkpoints, LoRA and merges expect it.
+A clip kept channels-last, (b t) c h w, is the same memory as the image b c t (h w),
+so a (3,1,1) convolution is a (3,1) convolution on a view. The parameter stays five-dimensional,
+as checkpoints, LoRA and merges expect it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 def to_time(x: Tensor, t: int) -> Tensor:
     """(b t) c h w -> b c t (h w), channels-last; a view when x is channels-last.
 
-    Reshaped in the order of memory: otherwise the axis of one clip gets a stride for which convolutions copy their input.
+    Reshaped in the order of memory: otherwise the axis of one clip gets a stride for which convolutions copy
+    their input.
     """
     rows = x.permute(0, 2, 3, 1)
     return rows.reshape(-1, t, rows.shape[1] * rows.shape[2], rows.shape[3]).permute(0, 3, 1, 2)

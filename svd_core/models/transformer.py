@@ -35,7 +35,9 @@ class Attention(nn.Module):
         return self.to_out(hooks.attention(q, k, v).transpose(1, 2).flatten(2))
 
     def over_time(self, x: Tensor, t: int, hooks: Hooks) -> Tensor:
-        """Self-attention over frames at each position: (b t) s c -> (b t) s c, without regrouping the tokens."""
+        """Self-attention over frames at each position: (b t) s c -> (b t) s c,
+        without regrouping the tokens.
+        """
         q, k, v = (
             rearrange(f(x), "(b t) s (k d) -> b s k t d", t=t, d=self.head_dim)
             for f in (self.to_q, self.to_k, self.to_v)
@@ -77,7 +79,9 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """n s c -> n s c. Without gradients, rows in pieces: the 8c-wide activation is never held for all of them."""
+        """n s c -> n s c. Without gradients, rows in pieces: the 8c-wide activation is never held for all of
+        them.
+        """
         rows = x.reshape(-1, x.shape[-1])
         piece = 2048 if x.device.type == "cpu" else 65536
         if torch.is_grad_enabled() or len(rows) <= piece:

@@ -82,7 +82,8 @@ class Encoder(nn.Module):
         features: Tensor | None = None,
         hooks: Hooks = NO_HOOKS,
     ) -> tuple[Tensor, list[Tensor], Pass]:
-        """Arguments as of `VideoUNet.forward` -> the middle's output, the skips, and what every block was given.
+        """Arguments as of `VideoUNet.forward` -> the middle's output, the skips,
+        and what every block was given.
 
         `features` (b t) c h w join after the first convolution.
         """
@@ -108,7 +109,9 @@ class Encoder(nn.Module):
 
 
 class VideoUNet(Encoder):
-    """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after `model.diffusion_model.`."""
+    """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after
+    `model.diffusion_model.`.
+    """
 
     def __init__(
         self, config: UNetConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None
@@ -148,9 +151,9 @@ class VideoUNet(Encoder):
     ) -> Tensor:
         """Predict v of b clips of t frames, rows ordered video by video.
 
-        x (b t) 8 h w (c_in-scaled noisy latent, then the condition latent as it is), c_noise (b t), context (b t) l e,
-        y (b t) a -> (b t) 4 h w. `time_context` b l e defaults to that of each clip's first frame; `image_only` skips
-        every temporal layer, which is how single images are trained.
+        x (b t) 8 h w (c_in-scaled noisy latent, then the condition latent as it is), c_noise (b t),
+        context (b t) l e, y (b t) a -> (b t) 4 h w. `time_context` b l e defaults to that of each clip's
+        first frame; `image_only` skips every temporal layer, which is how single images are trained.
         """
         h, skips, given = self.encode(
             x, c_noise, context, y, t=t, time_context=time_context, image_only=image_only, hooks=hooks

@@ -35,7 +35,9 @@ class Pass:
 
 
 class Mixer(nn.Module):
-    """Blend of a spatial value v with v + r over time: v + (1 - a) r, where a = sigmoid(mix_factor) weighs *space*."""
+    """Blend of a spatial value v with v + r over time: v + (1 - a) r,
+    where a = sigmoid(mix_factor) weighs *space*.
+    """
 
     def __init__(self, **factory: Any):
         super().__init__()

@@ -1,7 +1,7 @@
 """Doubling an image and convolving it, without ever making the doubled image.
 
-Each of the four pixels that take the place of one sees 2x2 of the small image, through sums of the taps of the 3x3
-kernel: the same linear map for 4/9 of the work.
+Each of the four pixels that take the place of one sees 2x2 of the small image,
+through sums of the taps of the 3x3 kernel: the same linear map for 4/9 of the work.
 """
 
 from __future__ import annotations

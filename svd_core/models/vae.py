@@ -1,7 +1,8 @@
 """The autoencoder: per-frame image encoder, temporal decoder, and the frame-wise decoder of some checkpoints.
 
-Attribute names equal the single-file checkpoint's keys: `embedder` stands for `conditioner.embedders.3.encoder`
-(SV3D: `.1.`), the encoder of the condition latent; `first_stage_model` holds the decoder and a second encoder.
+Attribute names equal the single-file checkpoint's keys: `embedder` stands for
+`conditioner.embedders.3.encoder` (SV3D: `.1.`), the encoder of the condition latent;
+`first_stage_model` holds the decoder and a second encoder.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class Encoder(nn.Module):
 
 def _conv_out_class(conv2d: type[nn.Module], ops: Ops, **factory: Any) -> type[nn.Module]:
     class ConvOut(conv2d):  # type: ignore[valid-type, misc]
-        """A convolution over space whose child convolves its result over time; `forward` is the spatial half."""
+        """A convolution over space whose child convolves its result over time;
+        `forward` is the spatial half.
+        """
 
         def __init__(self, c_in: int, c_out: int):
             super().__init__(c_in, c_out, 3, padding=1, **factory)
@@ -150,7 +153,9 @@ class VAE(nn.Module):
         self.first_stage_model = Autoencoder(config, **factory)
 
     def encoder_for(self, *, native: bool) -> Posterior:
-        """The reference encoder (the condition embedder's) or ComfyUI's choice; the one that exists if only one does."""
+        """The reference encoder (the condition embedder's) or ComfyUI's choice;
+        the one that exists if only one does.
+        """
         first, embedder = self.first_stage_model, self.embedder
         if embedder is None or (native and first.encoder is not None):
             return first
@@ -165,7 +170,9 @@ class VAE(nn.Module):
         return torch.cat([encoder.moments(image)[0] for image in x.split(1)])
 
     def decode(self, z: Tensor, *, t: int) -> Tensor:
-        """(b t) z h w, unscaled -> (b t) 3 8h 8w about [-1, 1], all frames at once; `decode.decode` bounds memory."""
+        """(b t) z h w, unscaled -> (b t) 3 8h 8w about [-1, 1], all frames at once;
+        `decode.decode` bounds memory.
+        """
         stage = self.first_stage_model
         z = z.contiguous(memory_format=torch.channels_last)
         return stage.decoder(z if stage.post_quant_conv is None else stage.post_quant_conv(z), t)

@@ -1,4 +1,6 @@
-"""The blocks of the autoencoder: residual blocks, some also over time, attention, and changes of resolution."""
+"""The blocks of the autoencoder: residual blocks, some also over time, attention,
+and changes of resolution.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +64,9 @@ class TimeStack(nn.Module):
 
 
 class VideoResBlock(ResBlock):
-    """A spatial block, then v + a r(v) with a = sigmoid(mix_factor): here a weighs *time* (in the U-Net, space)."""
+    """A spatial block, then v + a r(v) with a = sigmoid(mix_factor): here a weighs *time* (in the U-Net,
+    space).
+    """
 
     def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__(c_in, c_out, groups=groups, ops=ops, **factory)

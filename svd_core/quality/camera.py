@@ -1,4 +1,6 @@
-"""Camera and objects apart: one affine movement per pair of frames, fitted so that what moves by itself counts little."""
+"""Camera and objects apart: one affine movement per pair of frames, fitted so that what moves by itself
+counts little.
+"""
 
 from __future__ import annotations
 
@@ -36,12 +38,14 @@ STILL = Camera(0.0, 0.0, 0.0, 0.0)
 
 
 def fit(a: Tensor, b: Tensor) -> tuple[Tensor, Camera]:
-    """The movement a -> b that most of the picture shares: 1 c H W twice in [0, 1] -> 1 2 H W in pixels, Camera
+    """The movement a -> b that most of the picture shares: 1 c H W twice in [0, 1] -> 1 2 H W in pixels,
+    Camera
 
     An affine one, by iteratively reweighted least squares on a calm flow, from the median shift on, weights
-    1 / (1 + (r / s)^2) with s = 1.4826 MAD (Cauchy): a plain fit would follow a large object. What counts as camera
-    is then fitted to the pictures themselves by Gauss-Newton steps (Lucas and Kanade 1981), which flat regions do not
-    mislead. Where that explains less than standing still, the camera stands still.
+    1 / (1 + (r / s)^2) with s = 1.4826 MAD (Cauchy): a plain fit would follow a large object.
+    What counts as camera is then fitted to the pictures themselves by Gauss-Newton steps (Lucas and Kanade
+    1981), which flat regions do not mislead. Where that explains less than standing still,
+    the camera stands still.
     """
     flow = windowed(a, b, quality=CALM)[:1]
     H, W = flow.shape[-2:]

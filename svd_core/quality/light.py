@@ -35,8 +35,8 @@ def relit(x: Tensor, like: Tensor) -> Tensor:
 def change(a: Tensor, b: Tensor) -> Change:
     """gain c and offset c with b = gain a + offset where both show the same thing: 1 c h w, 1 c h w
 
-    From means and deviations along the motion; pixels without a way back, clipped ones and those that do not follow
-    the rest are left out.
+    From means and deviations along the motion; pixels without a way back,
+    clipped ones and those that do not follow the rest are left out.
     """
     flow = bidirectional(a, b, quality=QUALITY)
     matched = warp(b, flow[:1])
@@ -62,8 +62,9 @@ def moments(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
 def course(x: Tensor, window: float) -> Tensor:
     """What is left of a series without changes of periods up to `window`: t c -> t c
 
-    Lines, or parabolas where there is room, fitted under Gaussian weights. Near an end the fit of the last place with
-    room on both sides is drawn out: one cut off in mid-period would take flicker for slope.
+    Lines, or parabolas where there is room, fitted under Gaussian weights.
+    Near an end the fit of the last place with room on both sides is drawn out:
+    one cut off in mid-period would take flicker for slope.
     """
     n = len(x)
     degree = 2 if n >= ROOM else 1
@@ -84,7 +85,8 @@ def course(x: Tensor, window: float) -> Tensor:
 
 
 def along(changes: Sequence[Change | None], mean: Tensor) -> list[Tensor]:
-    """The colour of the same things over time, a scene at a time: mean colour of the first frame 3 -> each t 3
+    """The colour of the same things over time, a scene at a time: mean colour of the first frame 3 -> each t
+    3
 
     `changes` are gain and offset from frame to frame, None at a cut.
     """
@@ -101,7 +103,9 @@ def along(changes: Sequence[Change | None], mean: Tensor) -> list[Tensor]:
 
 
 def flicker(scenes: Sequence[Tensor]) -> tuple[float, float]:
-    """Root mean square of light about its course, share of it above 1/4 cycle a frame: each t 3 -> in 0..1, 0..1"""
+    """Root mean square of light about its course, share of it above 1/4 cycle a frame: each t 3 -> in 0..1,
+    0..1
+    """
     total, fast, count = 0.0, 0.0, 0
     for scene in scenes:
         count += len(scene)

@@ -30,9 +30,9 @@ def measure(
 ) -> Report:
     """Everything that is measured, as numbers, lists and None only: frames c H W in [0, 1] -> report
 
-    `frames` is a clip t c H W or anything that gives its frames in order; `reference` is c H' W', and a clip is
-    compared with its own first frame without it. `embed` is an image encoder: n 3 H W in [0, 1] -> n e. Speeds are in
-    picture widths a second. `loop`: the first frame follows the last.
+    `frames` is a clip t c H W or anything that gives its frames in order; `reference` is c H' W',
+    and a clip is compared with its own first frame without it. `embed` is an image encoder: n 3 H W in [0,
+    1] -> n e. Speeds are in picture widths a second. `loop`: the first frame follows the last.
     """
     if not 0 < fps < float("inf"):
         raise ValueError(f"fps is {fps}; use the positive number of frames that play in a second")
@@ -51,7 +51,8 @@ def coloured(frame: Tensor) -> Tensor:
     """c H W -> 3 H W float32 on the CPU; grey is repeated, alpha dropped"""
     if frame.ndim != 3 or 0 in frame.shape or not frame.is_floating_point():
         raise ValueError(
-            f"a frame has shape {tuple(frame.shape)} and type {frame.dtype}; pass (channels, height, width) in 0..1"
+            f"a frame has shape {tuple(frame.shape)} and type {frame.dtype}; pass (channels, height, width) "
+            "in 0..1"
         )
     x = frame.to("cpu", torch.float32)
     if not bool(x.isfinite().all()):
@@ -82,7 +83,8 @@ class Meter:
         elif frame.shape[-2:] != self.size:
             h, w = frame.shape[-2:]
             raise ValueError(
-                f"frame {len(self.looks)} is {w}x{h}, the first {self.size[1]}x{self.size[0]}; use frames of one size"
+                f"frame {len(self.looks)} is {w}x{h}, the first {self.size[1]}x{self.size[0]}; use frames of "
+                "one size"
             )
         small = reduced(frame)
         if self.before is not None:

@@ -1,4 +1,6 @@
-"""What happens between two neighbouring frames: movement, change of light, and how much of it is understood."""
+"""What happens between two neighbouring frames: movement, change of light,
+and how much of it is understood.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ def explained(a: Tensor, b: Tensor, flow: Tensor) -> float | None:
 
 
 def unsteadiness(before: Tensor, after: Tensor) -> float:
-    """Mean change of velocity along the path, in picture widths a frame: two flows 1 2 H W of following pairs"""
+    """Mean change of velocity along the path, in picture widths a frame:
+    two flows 1 2 H W of following pairs
+    """
     seen = inside(before)
     turned = (warp(after, before) - before).square().sum(1, keepdim=True).sqrt()
     return float((turned * seen).sum() / seen.sum().clamp(min=1)) / before.shape[-1]

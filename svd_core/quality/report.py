@@ -12,7 +12,9 @@ Report = dict[str, Any]
 
 
 def motion(report: Report) -> float:
-    """The one number for how much a clip moves, in picture widths a second; 0 where motion explains too little"""
+    """The one number for how much a clip moves, in picture widths a second;
+    0 where motion explains too little
+    """
     return float(report["motion"]["speed"]) if report["motion"]["counts"] else 0.0
 
 
@@ -37,12 +39,19 @@ def summary(report: Report) -> list[str]:
         moves(report),
         f"unsteadiness (jerk) {motion['jerk']:.4f} widths/s from frame to frame",
         f"flicker {percent(light['flicker'])} of white, largest jump of light {percent(light['jump'])}",
-        f"drift over the clip: brightness {percent(drift['brightness'])}, contrast {percent(drift['contrast'])}, "
-        f"saturation {percent(drift['saturation'])}, colour {percent(drift['colour'])}",
-        f"sharpness at the end {of_first(detail['sharpness'])}, noise {percent(detail['noise'])}, "
-        f"clipped {percent(detail['clipped'])} (photo {percent(detail['clipped_of_photo'])})",
-        f"cuts: {len(report['cuts'])}; repeated frames: {report['still']['pairs']}, "
-        f"most in a row: {report['still']['longest']}",
+        (
+            f"drift over the clip: brightness {percent(drift['brightness'])}, contrast "
+            f"{percent(drift['contrast'])}, saturation {percent(drift['saturation'])}, colour "
+            f"{percent(drift['colour'])}"
+        ),
+        (
+            f"sharpness at the end {of_first(detail['sharpness'])}, noise {percent(detail['noise'])}, "
+            f"clipped {percent(detail['clipped'])} (photo {percent(detail['clipped_of_photo'])})"
+        ),
+        (
+            f"cuts: {len(report['cuts'])}; repeated frames: {report['still']['pairs']}, "
+            f"most in a row: {report['still']['longest']}"
+        ),
         *seam(report["loop"]),
         *likeness(report["photo"]),
     ]
@@ -54,13 +63,14 @@ def moves(report: Report) -> str:
         return "nothing moves"
     if not motion["counts"]:
         return (
-            f"no motion that can be followed: it explains {percent(motion['explained'])} of what changes, so this is "
-            "noise, flicker or break-up"
+            f"no motion that can be followed: it explains {percent(motion['explained'])} of what changes, so "
+            "this is noise, flicker or break-up"
         )
     return (
         f"motion {motion['speed']:.4f} widths/s: camera {motion['camera']:.4f} (pan {camera['pan']:+.4f}, "
-        f"tilt {camera['tilt']:+.4f}, zoom {percent(camera['zoom'])}/s, roll {camera['roll']:+.2f} degrees/s), objects "
-        f"{motion['object']:.4f}; it explains {percent(motion['explained'])} of what changes"
+        f"tilt {camera['tilt']:+.4f}, zoom {percent(camera['zoom'])}/s, roll {camera['roll']:+.2f} "
+        f"degrees/s), objects {motion['object']:.4f}; it explains {percent(motion['explained'])} of what "
+        "changes"
     )
 
 
@@ -71,8 +81,8 @@ def seam(loop: dict[str, float | None] | None) -> list[str]:
     if position is None:
         return ["seam: nothing moves"]
     return [
-        f"seam: jumps {position:.2f} times a usual step, changes speed {velocity or 0:.2f} times as much as usual, "
-        f"there and back {back or 0:.2f}"
+        f"seam: jumps {position:.2f} times a usual step, changes speed {velocity or 0:.2f} times as much as "
+        f"usual, there and back {back or 0:.2f}"
     ]
 
 

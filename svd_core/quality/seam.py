@@ -34,7 +34,8 @@ class Seam:
 
     def measures(self) -> dict[str, float | None]:
         """position: how far the seam jumps, 1 as any other pair; velocity: the same of the change of speed;
-        there_and_back: 1 where the clip runs back the way it came, 0 where it does not."""
+        there_and_back: 1 where the clip runs back the way it came, 0 where it does not.
+        """
         if len(self.end) < 2:
             return {"position": None, "velocity": None, "there_and_back": None}
         position = ratio(distance(self.end[-1], self.start[0]), median(self.steps))
@@ -57,7 +58,9 @@ def ratio(value: float, usual: float) -> float | None:
 
 
 def mirrored(thumbnails: list[Tensor]) -> float | None:
-    """1 - mean |x_t - x_(n-t)|^2 over that of any two frames; 0 for a circle, 1 there and back, None for a still"""
+    """1 - mean |x_t - x_(n-t)|^2 over that of any two frames; 0 for a circle, 1 there and back,
+    None for a still
+    """
     n = len(thumbnails)
     mean = sum(x.double() for x in thumbnails) / n
     apart = 2 * sum(float((x - mean).square().mean()) for x in thumbnails) / (n - 1)

@@ -1,4 +1,6 @@
-"""Try after try until a clip moves as asked: nothing is drawn here and no clock is read, so equal tries find equal clips."""
+"""Try after try until a clip moves as asked: nothing is drawn here and no clock is read,
+so equal tries find equal clips.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Goal:
-    """`target` in picture widths a second, of all motion, the camera's or the objects', "at least" or "at most"."""
+    """`target` in picture widths a second, of all motion, the camera's or the objects',
+    "at least" or "at most".
+    """
 
     target: float
     of: str = "all"

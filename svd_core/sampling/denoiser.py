@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """c_skip, c_out, c_in, c_noise for sigma > 0, in float32 (sigma² overflows half precision); sigma_data = 1."""
+    """c_skip, c_out, c_in, c_noise for sigma > 0, in float32 (sigma² overflows half precision);
+    sigma_data = 1.
+    """
     sigma = sigma.float()
     c_skip = 1 / (sigma**2 + 1)
     c_out = -sigma / (sigma**2 + 1).sqrt()
@@ -26,7 +28,8 @@ def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def denoiser(unet: VideoUNet, conditioning: Conditioning, *, t: int, hooks: Hooks = NO_HOOKS) -> Denoise:
-    """The function denoise(x, sigma) of b clips of t frames: x (b t) 4 h w, sigma a scalar tensor -> the same shape.
+    """The function denoise(x, sigma) of b clips of t frames: x (b t) 4 h w,
+    sigma a scalar tensor -> the same shape.
 
     Latents are the encoder's times 0.18215. The condition latent joins after c_in and is not scaled by it.
     """

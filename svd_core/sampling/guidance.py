@@ -1,6 +1,7 @@
 """Classifier-free guidance whose scale changes over frames and noise levels: D = D_c + (g - 1) G(D_c - D_u).
 
-G is the identity, or what APG makes of the difference. Whatever G does, a frame with g = 1 gets D_c untouched.
+G is the identity, or what APG makes of the difference. Whatever G does,
+a frame with g = 1 gets D_c untouched.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ def constant(min_cfg: float, max_cfg: float, t: int) -> Tensor:
 
 
 def linear(min_cfg: float, max_cfg: float, t: int) -> Tensor:
-    """From min_cfg at the condition frame to max_cfg at the last, as SVD samples: t. A single frame gets min_cfg."""
+    """From min_cfg at the condition frame to max_cfg at the last, as SVD samples: t.
+    A single frame gets min_cfg.
+    """
     return torch.linspace(min_cfg, max_cfg, t)
 
 
@@ -62,7 +65,9 @@ def even(sigmas: Tensor) -> Tensor:
 
 
 def growing(sigmas: Tensor) -> Tensor:
-    """The weights that CFG++ amounts to under Euler, 1 / (1 - s' / s), with mean 1: n + 1 levels -> n (2406.08070)."""
+    """The weights that CFG++ amounts to under Euler, 1 / (1 - s' / s), with mean 1:
+    n + 1 levels -> n (2406.08070).
+    """
     kappa = 1 / (1 - (sigmas[1:] / sigmas[:-1]).double())
     return (kappa / kappa.mean()).float()
 
@@ -72,7 +77,9 @@ OVER_LEVELS = {"even": even, "as CFG++": growing}
 
 @dataclass(frozen=True)
 class Shape:
-    """How guidance acts besides its scale over the frames; the defaults are plain classifier-free guidance."""
+    """How guidance acts besides its scale over the frames; the defaults are plain classifier-free
+    guidance.
+    """
 
     from_level: float = (
         math.inf
@@ -87,8 +94,8 @@ class Shape:
     def __post_init__(self) -> None:
         if not 0 <= self.to_level <= self.from_level:
             raise ValueError(
-                f"guidance from level {self.from_level:g} down to {self.to_level:g} is upside down or not a number; use "
-                "to_level below from_level"
+                f"guidance from level {self.from_level:g} down to {self.to_level:g} is upside down or not a "
+                "number; use to_level below from_level"
             )
         for name, low, high in (("eta", 0, 1), ("limit", 0, math.inf), ("momentum", -1, 1)):
             if not low <= getattr(self, name) <= high:
@@ -107,7 +114,8 @@ PLAIN = Shape()
 
 
 class Guidance:
-    """Guidance of one run: b clips of len(scale) frames over the levels `sigmas`, n + 1 (only `over_levels` needs them).
+    """Guidance of one run: b clips of len(scale) frames over the levels `sigmas`,
+    n + 1 (only `over_levels` needs them).
 
     Momentum is state; it starts afresh where the noise level rises, as at the start of another run.
     """
@@ -161,8 +169,8 @@ class Guidance:
             return delta
         if s == self.last:
             raise ValueError(
-                f"momentum {self.shape.momentum:g} needs a sampler that asks once at each level, such as euler or "
-                "dpmpp_2m; use momentum 0 with this one"
+                f"momentum {self.shape.momentum:g} needs a sampler that asks once at each level, such as "
+                "euler or dpmpp_2m; use momentum 0 with this one"
             )
         if self.sum is not None and s < self.last:
             delta = delta + self.shape.momentum * self.sum
@@ -205,9 +213,9 @@ def guided(
 ) -> Denoise:
     """The guided denoise(x, sigma) of b clips of t frames: x (b t) 4 h w, sigma scalar -> denoised.
 
-    `guidance` is the scale of each frame, t, or all of it. Where every scale is 1 the unconditional pass is not run.
-    `batched` runs both passes as one batch; without it they run one after the other in half the memory. Equal but
-    for rounding.
+    `guidance` is the scale of each frame, t, or all of it. Where every scale is 1 the unconditional pass is
+    not run. `batched` runs both passes as one batch; without it they run one after the other in half the
+    memory. Equal but for rounding.
     """
     run = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     t = len(run.scale)

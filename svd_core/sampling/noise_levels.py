@@ -20,7 +20,8 @@ def karras(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX
 
 
 def ays(n: int, *, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024): n + 1.
+    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024):
+    n + 1.
 
     With a lower sigma_max, n levels of the same density from there on.
     """
@@ -36,7 +37,8 @@ def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGM
 
 
 def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th, then 0 (AnimateLCM-SVD).
+    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th,
+    then 0 (AnimateLCM-SVD).
 
     A lower sigma_max leaves the levels above it out, so that the first is the nearest one below.
     """
@@ -52,7 +54,9 @@ def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tens
 
 
 def distilled_levels(*, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """The Karras levels that a consistency model was distilled on, those above sigma_max left out: up to `grid`."""
+    """The Karras levels that a consistency model was distilled on, those above sigma_max left out:
+    up to `grid`.
+    """
     levels = karras(grid)[:-1]
     return levels[levels <= sigma_max * (1 + 1e-4)]  # 700 itself comes back rounded
 
@@ -64,7 +68,9 @@ def _position(log_sigma: float, logs: Tensor) -> float:
 
 
 def karras_share(level: float) -> float:
-    """The share of the trained Karras schedule that lies at and below a noise level, as KSampler's denoise counts."""
+    """The share of the trained Karras schedule that lies at and below a noise level,
+    as KSampler's denoise counts.
+    """
     low, high, at = (v ** (1 / RHO) for v in (SIGMA_MIN, SIGMA_MAX, max(level, SIGMA_MIN)))
     return (at - low) / (high - low)
 

@@ -1,9 +1,10 @@
 """One function per sampler of the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma.
 
-Every sampler is called alike: `sample(denoise, x, sigmas, *, generator=None, on_step=None)`. denoise(x, sigma) returns
-the denoised latents (same shape, sigma a scalar tensor); x is scaled to the first noise level by `initial`; sigmas are
-n + 1 levels that fall and usually end in 0. No argument is changed. `on_step(i, n)` follows step i of n. Stochastic
-samplers draw float32 noise from the CPU `generator`, so a seed means the same clip on any device.
+Every sampler is called alike: `sample(denoise, x, sigmas, *, generator=None, on_step=None)`. denoise(x,
+sigma) returns the denoised latents (same shape, sigma a scalar tensor);
+x is scaled to the first noise level by `initial`; sigmas are n + 1 levels that fall and usually end in 0.
+No argument is changed. `on_step(i, n)` follows step i of n. Stochastic samplers draw float32 noise from the
+CPU `generator`, so a seed means the same clip on any device.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from ..signatures import Denoise, OnStep, Sampler
 
 
 def initial(noise: Tensor, sigma_max: Tensor) -> Tensor:
-    """Unit noise to the first latent, scaled to the deviation sqrt(1 + sigma²) of noised unit-variance data."""
+    """Unit noise to the first latent, scaled to the deviation sqrt(1 + sigma²) of noised unit-variance
+    data.
+    """
     return noise * (1 + sigma_max.float() ** 2).sqrt().to(noise)
 
 
@@ -82,7 +85,9 @@ def dpmpp_2m(
     generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2M): second order from the previous denoised value, one network call a step (Lu et al., 2022)."""
+    """DPM-Solver++(2M): second order from the previous denoised value, one network call a step (Lu et al.,
+    2022).
+    """
     n = len(sigmas) - 1
     denoised_old = None
     for i in range(n):

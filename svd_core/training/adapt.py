@@ -30,7 +30,8 @@ def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
     """The command line, checked."""
     parser = argparse.ArgumentParser(
         prog="python -m svd_core.training lora",
-        description="Train a LoRA of the video U-Net on clips. A run that was stopped goes on with the same command.",
+        description="Train a LoRA of the video U-Net on clips. A run that was stopped goes on with the same "
+        "command.",
     )
     parser.add_argument(
         "--clips", type=Path, required=True, help="a folder of videos, or of folders of pictures"
@@ -151,7 +152,8 @@ def run(arguments: list[str], *, shipped: Path, on_step: Callable[..., None] | N
     facts |= dict(width=width, height=height, layers=len(names), buckets=[round(c.bucket) for c in clips])
     write_safetensors(args.out, lora.tensors(training.ema, args.rank), {"puresvd_lora": json.dumps(facts)})
     say(
-        f"{args.out} holds {len(names)} layers under {NATIVE} names; Load LoRA (SVD) and ComfyUI's own loader take it"
+        f"{args.out} holds {len(names)} layers under {NATIVE} names; Load LoRA (SVD) and ComfyUI's own loader"
+        " take it"
     )
     return args.out
 

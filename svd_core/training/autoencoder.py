@@ -1,6 +1,8 @@
-"""The autoencoder's losses: an equivariant encoder with the frame-wise decoder first, then the temporal layers alone.
+"""The autoencoder's losses: an equivariant encoder with the frame-wise decoder first,
+then the temporal layers alone.
 
-Equivariant: moving the picture moves the latents, E(T x) = T E(x), so that a camera can be moved in latent space.
+Equivariant: moving the picture moves the latents, E(T x) = T E(x), so that a camera can be moved in latent
+space.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ DEVIATIONS = (1.5, 0.9, 0.8, 0.7)  # of the scaled latents: luminance, two colou
 
 
 class Guide:
-    """What the four channels are to mean at first: brightness, orange, light from above, green; each of a tile of 8 x 8.
+    """What the four channels are to mean at first: brightness, orange, light from above, green;
+    each of a tile of 8 x 8.
 
     Called with n 3 H W in [-1, 1] -> n 4 h w with `DEVIATIONS` over the given pictures, n H W 3 uint8.
     """
@@ -62,7 +65,9 @@ def colour_error(x: Tensor, y: Tensor) -> Tensor:
 
 
 def draw_movement(rng: np.random.Generator, n: int, *, size: int) -> Tensor:
-    """Random shifts of up to 10 pixels, two fifths with a zoom and a turn: n 2 3, as `affine_grid` takes them."""
+    """Random shifts of up to 10 pixels, two fifths with a zoom and a turn: n 2 3,
+    as `affine_grid` takes them.
+    """
     shift = rng.uniform(-10, 10, (n, 2)) * 2 / size
     free = rng.random(n) < 0.4
     zoom, turn = np.exp(rng.normal(0, 0.12, n) * free), rng.normal(0, np.radians(6), n) * free
@@ -72,14 +77,18 @@ def draw_movement(rng: np.random.Generator, n: int, *, size: int) -> Tensor:
 
 
 def move(x: Tensor, theta: Tensor, *, size: int | None = None) -> Tensor:
-    """n c H W seen through `theta`, bicubic; with `size`, the central window of that size of a larger picture."""
+    """n c H W seen through `theta`, bicubic; with `size`, the central window of that size of a larger
+    picture.
+    """
     size = size or x.shape[-1]
     grid = F.affine_grid(theta, [len(x), 1, size, size], align_corners=False) * (size / x.shape[-1])
     return F.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
 
 def known(theta: Tensor, size: int) -> Tensor:
-    """Which of a moved picture's positions were inside before, more than half a position from its border: n 1 size size."""
+    """Which of a moved picture's positions were inside before, more than half a position from its border:
+    n 1 size size.
+    """
     grid = F.affine_grid(theta, [len(theta), 1, size, size], align_corners=False)
     return (grid.abs() < 1 - 1 / size).all(-1)[:, None].float()
 
@@ -87,8 +96,8 @@ def known(theta: Tensor, size: int) -> Tensor:
 class ImageLoss:
     """Reconstruction of pictures, on half of the steps of moved ones from moved latents.
 
-    The channels follow `guide` over the first `guided_steps`; steps go round the crop `sizes`, each with about the
-    same number of `pixels`.
+    The channels follow `guide` over the first `guided_steps`; steps go round the crop `sizes`,
+    each with about the same number of `pixels`.
     """
 
     def __init__(self, pictures: np.ndarray, *, sizes: tuple[int, ...], pixels: int, guided_steps: int):
@@ -143,7 +152,9 @@ def freeze_space(vae: VAE) -> None:
 
 
 class TemporalLoss:
-    """Reconstruction of films of a moving camera by the temporal layers, from latents with noise of their own a frame."""
+    """Reconstruction of films of a moving camera by the temporal layers,
+    from latents with noise of their own a frame.
+    """
 
     def __init__(self, pictures: np.ndarray, *, frames: int, size: int, batch: int):
         self.pictures, self.frames, self.size, self.batch = pictures, frames, size, batch

@@ -1,7 +1,8 @@
-"""A camera over latents: windows that pan, zoom or turn over an encoded picture, at the speed that a motion bucket means.
+"""A camera over latents: windows that pan, zoom or turn over an encoded picture,
+at the speed that a motion bucket means.
 
-Where the encoder is equivariant, a moved window of latents is what encoding the moved picture would give: no encoder
-runs for the frames, and every picture serves every movement. Pixels work as well, with `cell=1`.
+Where the encoder is equivariant, a moved window of latents is what encoding the moved picture would give:
+no encoder runs for the frames, and every picture serves every movement. Pixels work as well, with `cell=1`.
 """
 
 from __future__ import annotations
@@ -53,9 +54,11 @@ def bucket_speed(bucket: float, *, fps: float) -> float:
 
 
 def views(movement: Movement, *, speed: float, frames: int, size: int, cell: int = CELL) -> Tensor:
-    """What each frame sees: t 2 3, from points of the window to points about the first window's centre, x before y.
+    """What each frame sees: t 2 3, from points of the window to points about the first window's centre,
+    x before y.
 
-    Both in positions of `cell` pixels. `speed` is the mean movement in pixels a frame over a window of `size` positions.
+    Both in positions of `cell` pixels. `speed` is the mean movement in pixels a frame over a window of `size`
+    positions.
     """
     path = np.arange(frames) * speed / cell
     angle, scale = path * movement.turn / (RADIUS * size), np.exp(-path * movement.zoom / (RADIUS * size))
@@ -68,7 +71,9 @@ def views(movement: Movement, *, speed: float, frames: int, size: int, cell: int
 
 
 def points(seen: Tensor, *, size: int) -> Tensor:
-    """The positions that each frame's window of `size` samples, about the first window's centre: t size size 2."""
+    """The positions that each frame's window of `size` samples, about the first window's centre:
+    t size size 2.
+    """
     axis = torch.arange(size) - (size - 1) / 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.einsum("tij,hwj->thwi", seen, torch.stack([x, y, torch.ones_like(x)], -1))

@@ -1,4 +1,6 @@
-"""Clips to train an adapter on: encoded once, and the loss of EDM over them with SVD's way of conditioning."""
+"""Clips to train an adapter on: encoded once, and the loss of EDM over them with SVD's way of
+conditioning.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,9 @@ def encode(
 
 
 class FilmLoss:
-    """One clip a step, with one noise level for all of its frames and a condition whose noise is drawn in pixels."""
+    """One clip a step, with one noise level for all of its frames and a condition whose noise is drawn in
+    pixels.
+    """
 
     def __init__(self, clips: Sequence[Clip], draw: Draw, vae_encoder: Encode):
         if not clips:
@@ -82,7 +86,9 @@ class FilmLoss:
         self.clips, self.draw, self.encode = list(clips), draw, vae_encoder
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """A clip with its condition: unscaled latent of the noisy first frame, token, (fps - 1, bucket, noise level)."""
+        """A clip with its condition: unscaled latent of the noisy first frame, token, (fps - 1, bucket,
+        noise level).
+        """
         clip, d = self.clips[int(rng.integers(len(self.clips)))], self.draw
         level = float(np.exp(rng.normal(d.noise_mean, d.noise_std)))
         noise = torch.from_numpy(rng.standard_normal(tuple(clip.first.shape), np.float32)).to(clip.first)
@@ -106,7 +112,9 @@ class FilmLoss:
 
 
 def error(unet: VideoUNet, batch: Batch, sigma: float, noise: Tensor) -> Tensor:
-    """Mean |F - target|² of one clip at one noise level: the weight (1 + sigma²)/sigma² on D makes it even in F."""
+    """Mean |F - target|² of one clip at one noise level: the weight (1 + sigma²)/sigma² on D makes it even in
+    F.
+    """
     t = len(batch.z)
     c_skip, c_out, c_in, c_noise = scalings(torch.tensor(sigma, device=batch.z.device))
     x = batch.z + sigma * noise
@@ -123,7 +131,9 @@ def error(unet: VideoUNet, batch: Batch, sigma: float, noise: Tensor) -> Tensor:
 
 @torch.no_grad()
 def watch(unet: VideoUNet, loss: FilmLoss, *, seed: int = 0) -> dict[str, float]:
-    """The error at fixed noise levels, noise and clip: what tells two states apart, as the drawn level rules the loss."""
+    """The error at fixed noise levels, noise and clip: what tells two states apart,
+    as the drawn level rules the loss.
+    """
     found = {}
     for sigma in SIGMAS:
         rng = np.random.default_rng(seed)

@@ -1,4 +1,6 @@
-"""Pictures and animations of the host's template packages (MIT), split by file name into training and judging ones."""
+"""Pictures and animations of the host's template packages (MIT), split by file name into training and judging
+ones.
+"""
 
 from __future__ import annotations
 
@@ -85,7 +87,8 @@ def copies(pictures: np.ndarray, held_out: np.ndarray) -> np.ndarray:
 
 
 def stills(*, size: int, judging: bool) -> tuple[list[Path], np.ndarray]:
-    """The first frame of every picture and animation of one half of the split: their files and n size size 3 uint8.
+    """The first frame of every picture and animation of one half of the split:
+    their files and n size size 3 uint8.
 
     Training pictures that nearly copy a judging one are left out.
     """

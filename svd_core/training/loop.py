@@ -88,7 +88,8 @@ class Training:
         tensors, facts = state.read(self.path)
         if facts.get("run") != self.run.name:
             raise ValueError(
-                f"{self.path} belongs to the run {facts.get('run')!r}, this is {self.run.name!r}; name another folder"
+                f"{self.path} belongs to the run {facts.get('run')!r}, this is {self.run.name!r}; name "
+                "another folder"
             )
         self.load(state.take(tensors, "model."), self.parameters)
         self.load(state.take(tensors, "ema."), self.ema)
@@ -101,7 +102,8 @@ class Training:
         different += [n for n in tensors.keys() & into.keys() if tensors[n].shape != into[n].shape]
         if different:
             raise ValueError(
-                f"{self.path} holds another model: {len(different)} tensors differ, the first is {different[0]!r}; name another folder"
+                f"{self.path} holds another model: {len(different)} tensors differ, the first is "
+                f"{different[0]!r}; name another folder"
             )
         for name, tensor in into.items():
             tensor.copy_(tensors[name])
@@ -165,7 +167,9 @@ class Training:
 
 
 def train(training: Training, loss: Loss, *, on_step=None, on_sheet=None) -> None:
-    """Run to the last step, resuming if possible; `on_step(step, steps, facts)`, `on_sheet(training)` now and then."""
+    """Run to the last step, resuming if possible; `on_step(step, steps, facts)`,
+    `on_sheet(training)` now and then.
+    """
     training.resume()
     run, saved = training.run, time.monotonic()
     while training.step < run.steps:

@@ -19,7 +19,9 @@ TRAINABLE = tuple(part for part in PARTS if part not in ("convolutions", "mixers
 
 
 class Adapted(nn.Module):
-    """base(x) + up down x, of which base is frozen; alpha equals the rank, so that nothing scales the product."""
+    """base(x) + up down x, of which base is frozen; alpha equals the rank,
+    so that nothing scales the product.
+    """
 
     def __init__(self, base: nn.Module, *, rank: int, generator: torch.Generator):
         super().__init__()
@@ -39,7 +41,9 @@ class Adapted(nn.Module):
 
 
 def attach(unet: VideoUNet, *, parts: Sequence[str], rank: int, seed: int = 0) -> list[str]:
-    """Freeze the U-Net and adapt the linear layers of `parts`; returns their names. Layers without effect are left out."""
+    """Freeze the U-Net and adapt the linear layers of `parts`; returns their names.
+    Layers without effect are left out.
+    """
     if unknown := set(parts) - set(TRAINABLE):
         raise ValueError(f"{sorted(unknown)[0]!r} cannot be trained; choose among {', '.join(TRAINABLE)}")
     unet.requires_grad_(False)
@@ -62,7 +66,9 @@ def _matrix(module: nn.Module) -> bool:
 
 
 def tensors(parameters: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """Trained factors, named as `attach` made them, in the names that every loader of ours and the host's knows."""
+    """Trained factors, named as `attach` made them, in the names that every loader of ours and the host's
+    knows.
+    """
     found = {}
     for name, tensor in parameters.items():
         module, _, half = name.rpartition(".")
@@ -88,7 +94,9 @@ def _checkpointed(module: nn.Module) -> None:
 
 
 def memory(unet: VideoUNet, *, frames: int, height: int, width: int) -> str:
-    """What a run takes at least, in words: weights, adapters with averages and optimiser, and the blocks' inputs."""
+    """What a run takes at least, in words: weights, adapters with averages and optimiser,
+    and the blocks' inputs.
+    """
     trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in unet.parameters() if not p.requires_grad)
     config, positions = unet.config, frames * math.ceil(height / 8) * math.ceil(width / 8)

@@ -45,12 +45,15 @@ def flicker(frames: Tensor, flow: np.ndarray) -> float:
 
 
 def explained(frames: Tensor, flow: np.ndarray) -> float:
-    """Share of the change from frame to frame that goes away when the next frame is warped back along the flow."""
+    """Share of the change from frame to frame that goes away when the next frame is warped back along the
+    flow.
+    """
     return 1 - flicker(frames, flow) / flicker(frames, np.zeros_like(flow))
 
 
 def camera_share(flow: np.ndarray) -> float:
-    """Share of the flow's energy that one affine movement a step explains: 1 for a pan or zoom, near 0 for break-up.
+    """Share of the flow's energy that one affine movement a step explains: 1 for a pan or zoom,
+    near 0 for break-up.
 
     flow t-1 H W 2; each step's movement is a least-squares fit over all pixels.
     """
@@ -63,7 +66,9 @@ def camera_share(flow: np.ndarray) -> float:
 
 
 def best_affine(frames: Tensor) -> np.ndarray | None:
-    """The affine movement that lays the last frame onto the first best (ECC): 2 3, in pixels; None where nothing fits."""
+    """The affine movement that lays the last frame onto the first best (ECC): 2 3, in pixels;
+    None where nothing fits.
+    """
     first, last = grey(frames[:1])[0], grey(frames[-1:])[0]
     best, found = -1.0, None
     for start in range(0, first.shape[1] // 5, 4):  # the fit finds only what it starts near to
@@ -79,7 +84,8 @@ def best_affine(frames: Tensor) -> np.ndarray | None:
 
 
 def wholeness(frames: Tensor) -> float:
-    """PSNR of the last frame laid onto the first by the one affine movement that fits best, where they overlap.
+    """PSNR of the last frame laid onto the first by the one affine movement that fits best,
+    where they overlap.
 
     Sees crumbling: grain and patches that go their own ways follow no single movement. 0 where nothing fits.
     """
@@ -95,7 +101,9 @@ def wholeness(frames: Tensor) -> float:
 
 
 def travel(frames: Tensor) -> float:
-    """Pixels a frame by which that movement carries the picture's centre: unlike flow, also right where all is flat."""
+    """Pixels a frame by which that movement carries the picture's centre: unlike flow,
+    also right where all is flat.
+    """
     found = best_affine(frames)
     if found is None:
         return 0.0
@@ -105,7 +113,9 @@ def travel(frames: Tensor) -> float:
 
 
 def detail(frames: Tensor) -> float:
-    """Contrast of neighbouring pixels in the last frame over that in the first: below 1 blur, above 1 grain."""
+    """Contrast of neighbouring pixels in the last frame over that in the first: below 1 blur,
+    above 1 grain.
+    """
     nothing = torch.zeros_like(frames[-1])
     return float(gradient_error(frames[-1], nothing) / gradient_error(frames[0], nothing))
 

@@ -45,9 +45,13 @@ STAGES = {
 RUNS = {
     "vae": Run("vae", steps=900, lr=1e-3, warmup=20, decay=0.4, muon=True, bf16=False),
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98, bf16=False),
-    "camera": Run("camera", steps=400, lr=1.5e-3, warmup=20, decay=0.02, muon=True, ema=0.99, bf16=False, gentle=GENTLE),
-    "finish": Run("finish", steps=300, lr=1e-3, warmup=5, decay=1.0, muon=True, ema=0.98, bf16=False, gentle=GENTLE),
-}  # fmt: skip
+    "camera": Run(
+        "camera", steps=400, lr=1.5e-3, warmup=20, decay=0.02, muon=True, ema=0.99, bf16=False, gentle=GENTLE
+    ),
+    "finish": Run(
+        "finish", steps=300, lr=1e-3, warmup=5, decay=1.0, muon=True, ema=0.98, bf16=False, gentle=GENTLE
+    ),
+}
 
 PRESET = Preset(
     "svd_nano",

@@ -31,7 +31,9 @@ def sheet(rows: list[Tensor]) -> Image.Image:
 
 
 def curves(history: list[dict[str, float]], *, title: str) -> Image.Image:
-    """One panel for each quantity over the steps; faint points are means of 20 steps, the line their running mean."""
+    """One panel for each quantity over the steps; faint points are means of 20 steps,
+    the line their running mean.
+    """
     names = [name for name in history[0] if name != "step"] if history else []
     image = Image.new("RGB", (WIDTH, HEIGHT * max(1, len(names))), "white")
     draw = ImageDraw.Draw(image)

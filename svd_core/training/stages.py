@@ -1,6 +1,7 @@
 """What each command trains: its network, where the weights come from, its loss and its pictures.
 
-Every stage starts from the embedded file's weights, overlaid by the averages of the stages before it that were run here.
+Every stage starts from the embedded file's weights, overlaid by the averages of the stages before it that
+were run here.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ def averaged(home: Path, name: str) -> dict[str, torch.Tensor]:
 def overlay(
     model: nn.Module, shipped: dict[str, torch.Tensor], home: Path, runs: tuple[str, ...]
 ) -> nn.Module:
-    """Load the embedded file's weights, then what the runs made of them; parts that the model leaves out are left out."""
+    """Load the embedded file's weights, then what the runs made of them;
+    parts that the model leaves out are left out.
+    """
     known = model.state_dict()
     for weights in (shipped, *(averaged(home, name) for name in runs)):
         model.load_state_dict({n: t.float() for n, t in weights.items() if n in known}, strict=False)
@@ -47,7 +50,9 @@ def before(name: str | None, stages: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def build_vae(home: Path, shipped: Path, name: str | None = None) -> VAE:
-    """The autoencoder that a stage starts from, or uses; frame-wise for the stage `vae`, whose decoder then changes."""
+    """The autoencoder that a stage starts from, or uses; frame-wise for the stage `vae`,
+    whose decoder then changes.
+    """
     config: VAEConfig = nano.IMAGE_VAE if name == "vae" else replace(nano.IMAGE_VAE, temporal=True)
     model = VAE(config)
     overlay(model, checkpoint.read(shipped).vae, home, before(name, VAE_STAGES))
@@ -98,7 +103,9 @@ def train_stage(name: str, home: Path, *, shipped: Path, changes: dict[str, floa
 
 @torch.no_grad()
 def draw(training: Training, home: Path) -> None:
-    """The curves of the run, and for autoencoders a sheet of training pictures above their reconstructions."""
+    """The curves of the run, and for autoencoders a sheet of training pictures above their
+    reconstructions.
+    """
     name = training.run.name
     pictures.save(home / f"{name}-curves.png", pictures.curves(training.history, title=name))
     if not isinstance(training.model, VAE):
@@ -112,7 +119,9 @@ def draw(training: Training, home: Path) -> None:
 
 @torch.no_grad()
 def export_file(home: Path, path: Path, *, preset: Preset, shipped: Path) -> None:
-    """Join the averaged weights of the last runs into the embedded file; what was not run here stays as it was."""
+    """Join the averaged weights of the last runs into the embedded file;
+    what was not run here stays as it was.
+    """
     vae, unet, clip = build_vae(home, shipped), build_unet(home, shipped), build_clip(shipped)
     _, stills = library.stills(size=256, judging=False)
     export.write(path, unet, vae, clip, preset=preset, factors=export.rgb_factors(vae, stills))

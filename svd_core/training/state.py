@@ -1,4 +1,6 @@
-"""Files that are either whole or absent, and the state a killed run goes on from: safetensors plus JSON, no pickles."""
+"""Files that are either whole or absent, and the state a killed run goes on from: safetensors plus JSON,
+no pickles.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ MARK = "puresvd_training"
 
 
 def replace_file(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary neighbour, then rename it; on failure the old file stays and the new one goes."""
+    """Let `write` fill a temporary neighbour, then rename it; on failure the old file stays and the new one
+    goes.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")

@@ -23,7 +23,9 @@ def start(start_server, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def alone(start):
-    """What each model's graph gives as the first one on a server of its own; the servers start side by side."""
+    """What each model's graph gives as the first one on a server of its own;
+    the servers start side by side.
+    """
 
     def first(model):
         with start() as road:

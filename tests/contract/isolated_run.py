@@ -1,6 +1,8 @@
-"""Loads the pack into a real host and runs every node with everything forbidden that it must not do; prints a report.
+"""Loads the pack into a real host and runs every node with everything forbidden that it must not do;
+prints a report.
 
-python isolated_run.py HOST BASE PROMPT.json    (a process of its own, because an audit hook cannot be taken out)
+python isolated_run.py HOST BASE PROMPT.json    (a process of its own,
+because an audit hook cannot be taken out)
 """
 
 import asyncio
@@ -87,7 +89,9 @@ def start_host(path, base):
 
 
 def functions(path):
-    """Every function, class and method of the host and of torch's layers, by name; kept alive, so identity tells."""
+    """Every function, class and method of the host and of torch's layers, by name; kept alive,
+    so identity tells.
+    """
     found = {}
     for name, module in list(sys.modules.items()):
         if not (name == "torch" or name.startswith("torch.nn") or is_inside(module, path)):

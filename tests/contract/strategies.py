@@ -50,7 +50,9 @@ def tensor(shape, dtype, fill, spot, seed):
 
 
 def tensors(shapes):
-    """Usual values, and all others, of usual shapes; and shapes with an axis of 0, one too many or too few."""
+    """Usual values, and all others, of usual shapes; and shapes with an axis of 0,
+    one too many or too few.
+    """
     fills, spots = st.sampled_from(list(FILLS)), st.none() | st.sampled_from(SPOTS)
     usual = st.builds(tensor, shapes, FLOAT, st.sampled_from(["usual", "black", "white"]), st.none(), SEEDS)
     odd_values = st.builds(tensor, shapes, st.sampled_from(DTYPES), fills, spots, SEEDS)
@@ -157,7 +159,10 @@ PATHS = mostly(
     st.sampled_from(
         [
             '{"paths": [{"points": [[0.5, 0.5], [0.7, 0.4]]}]}',
-            '{"paths": [{"points": [[0.2, 0.5], [0.9, 1.4], [-3, 0]], "turn": 30, "scale": 0.5}], "pins": [[0.1, 0.1]]}',
+            (
+                '{"paths": [{"points": [[0.2, 0.5], [0.9, 1.4], [-3, 0]], "turn": 30, "scale": 0.5}], "pins":'
+                " [[0.1, 0.1]]}"
+            ),
         ]
     ),
     st.text(max_size=20) | st.sampled_from(["{}", "[]", "null", '{"paths": [{"points": [[NaN, 0]]}]}']),
@@ -226,7 +231,9 @@ TABLE = {
 
 
 def inputs(schema, trio):
-    """Values for all inputs of a node, by its row of the table, else by socket, else by the widget's range."""
+    """Values for all inputs of a node, by its row of the table, else by socket,
+    else by the widget's range.
+    """
     row, sockets = TABLE[schema.node_id], by_socket(trio)
     values = {}
     for entry in schema.inputs:

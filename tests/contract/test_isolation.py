@@ -1,4 +1,6 @@
-"""Promise: importing and running the pack touches nothing but the host's folders, and leaves the host as it was."""
+"""Promise: importing and running the pack touches nothing but the host's folders,
+and leaves the host as it was.
+"""
 
 import ast
 import json

@@ -1,4 +1,6 @@
-"""Promise: any image, latent or number gives a defined result or one sentence of ours, and no input is changed."""
+"""Promise: any image, latent or number gives a defined result or one sentence of ours,
+and no input is changed.
+"""
 
 import re
 import traceback

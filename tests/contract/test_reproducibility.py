@@ -111,11 +111,17 @@ CASES = [
     ),
     (
         {"frames": {"shape": [2, 8, 8, 3], "sha256": "b"}},
-        "the frames differ: weights, inputs, versions and machine do not; a node of the graph is not repeatable",
+        (
+            "the frames differ: weights, inputs, versions and machine do not; a node of the graph is not "
+            "repeatable"
+        ),
     ),
     (
         {"frames": {"shape": [1, 8, 8, 3], "sha256": "b"}, "machine": {"threads": 2}},
-        "the frames differ: machine threads is 2 instead of absent, the clip is [1, 8, 8, 3] instead of [2, 8, 8, 3]",
+        (
+            "the frames differ: machine threads is 2 instead of absent, the clip is [1, 8, 8, 3] instead of "
+            "[2, 8, 8, 3]"
+        ),
     ),
 ]
 

@@ -1,4 +1,6 @@
-"""Promise: a widget pushed past its range over HTTP is refused by the host, or by one sentence of ours on that node."""
+"""Promise: a widget pushed past its range over HTTP is refused by the host,
+or by one sentence of ours on that node.
+"""
 
 import json
 import time

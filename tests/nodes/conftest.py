@@ -1,4 +1,6 @@
-"""Reduced-width models in the real host: ours from a checkpoint file, and the host's own classes on the same tensors."""
+"""Reduced-width models in the real host: ours from a checkpoint file,
+and the host's own classes on the same tensors.
+"""
 
 import importlib.util
 import json

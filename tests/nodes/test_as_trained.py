@@ -1,4 +1,6 @@
-"""What the checkpoint's preset decides on untouched nodes, what is assumed without one, and where sampling starts."""
+"""What the checkpoint's preset decides on untouched nodes, what is assumed without one,
+and where sampling starts.
+"""
 
 import pytest
 

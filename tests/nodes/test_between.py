@@ -1,4 +1,6 @@
-"""Between Pictures in the host: parities with its own samplers, calls, ends, loops, chains, previews, refusals."""
+"""Between Pictures in the host: parities with its own samplers, calls, ends, loops, chains, previews,
+refusals.
+"""
 
 import json
 
@@ -58,7 +60,9 @@ def counting(model):
 
 
 def test_half_step_is_the_hosts_own_cfg_plus_plus(host, ours, photo, describe, between, error):
-    """The forward pass alone, no pins and no prior, is the host's sampler euler_cfg_pp under the host's guider."""
+    """The forward pass alone, no pins and no prior, is the host's sampler euler_cfg_pp under the host's
+    guider.
+    """
     positive, negative, latent = (item[0] for item in describe(ours, photo, seed=3)[:3])
     w = 0.5
     (guider,) = host.run("CFGGuider", model=ours.model, positive=positive, negative=negative, cfg=w * 2.5)

@@ -19,8 +19,12 @@ NAMES = {
     node_id: entry["display_name"]
     for node_id, entry in json.loads((ROOT / "locales/en/nodeDefs.json").read_text(encoding="utf-8")).items()
 }
-READY = "window.app && app.extensionManager && window.LiteGraph && !!LiteGraph.registered_node_types['PureSVDDecode']"
-# On a busy machine the editor's loading mask misses the end of its own fading and stays on top of everything for good.
+READY = (
+    "window.app && app.extensionManager && window.LiteGraph && "
+    "!!LiteGraph.registered_node_types['PureSVDDecode']"
+)
+# On a busy machine the editor's loading mask misses the end of its own fading and stays on top of everything
+# for good.
 STILL = """document.addEventListener('DOMContentLoaded', () => {
     const style = document.createElement('style')
     style.textContent = '.p-blockui-mask { animation: none !important }'
@@ -89,7 +93,9 @@ class Editor:
         self.page.mouse.click(900, 300)  # until then it hangs on the pointer
 
     def search(self):
-        """The search box, opened; a busy page takes clicks more than 300 ms apart for two, and they are made again."""
+        """The search box, opened; a busy page takes clicks more than 300 ms apart for two,
+        and they are made again.
+        """
         box = self.page.get_by_role("search").locator("input")
         self.page.mouse.move(
             780, 700
@@ -106,18 +112,18 @@ class Editor:
     def set(self, node_type, **values):
         for name, value in values.items():
             self.page.evaluate(
-                "([type, name, value]) => { for (const node of app.graph._nodes) if (node.type === type)"
-                " node.widgets.find(widget => widget.name === name).value = value }",
+                "([type, name, value]) => { for (const node of app.graph._nodes) if (node.type === type) "
+                "node.widgets.find(widget => widget.name === name).value = value }",
                 [node_type, name, value],
             )
 
     def run(self):
         """Press Run; `window.ended` holds how it went, `window.shown` the previews the host was given."""
         self.page.evaluate(
-            "() => { window.ended = null; window.shown = [];"
-            " for (const kind of ['execution_success', 'execution_error'])"
-            "   app.api.addEventListener(kind, ({ detail }) => { window.ended = { kind, ...detail } });"
-            " app.api.addEventListener('b_preview_with_metadata', ({ detail }) => window.shown.push(detail)) }"
+            "() => { window.ended = null; window.shown = []; for (const kind of ['execution_success', "
+            "'execution_error'])   app.api.addEventListener(kind, ({ detail }) => { window.ended = { kind, "
+            "...detail } }); app.api.addEventListener('b_preview_with_metadata', ({ detail }) => "
+            "window.shown.push(detail)) }"
         )
         self.page.get_by_test_id("queue-button").click()
 
@@ -129,7 +135,10 @@ class Editor:
         """The graph on screen is the bundled one, and the host knows all of it."""
         wanted = json.loads((ROOT / "workflows" / f"{title}.json").read_text(encoding="utf-8"))
         assert sorted(self.types()) == sorted(node["type"] for node in wanted["nodes"])
-        unknown = "app.graph._nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => node.type)"
+        unknown = (
+            "app.graph._nodes.filter(node => !LiteGraph.registered_node_types[node.type]).map(node => "
+            "node.type)"
+        )
         assert self.page.evaluate(unknown) == []
 
 
@@ -259,11 +268,10 @@ def test_graph_opens_from_the_template_browser(editor, title):
 def test_graph_opens_when_its_file_is_dropped(editor, title):
     text = (ROOT / "workflows" / f"{title}.json").read_text(encoding="utf-8")
     editor.page.evaluate(
-        "([text, name]) => { const data = new DataTransfer();"
-        " data.items.add(new File([text], name, { type: 'application/json' }));"
-        " const canvas = document.querySelector('#graph-canvas');"
-        " for (const kind of ['dragenter', 'dragover', 'drop'])"
-        "   canvas.dispatchEvent(new DragEvent(kind, { dataTransfer: data, bubbles: true, cancelable: true })) }",
+        "([text, name]) => { const data = new DataTransfer(); data.items.add(new File([text], name, { type: "
+        "'application/json' })); const canvas = document.querySelector('#graph-canvas'); for (const kind of "
+        "['dragenter', 'dragover', 'drop'])   canvas.dispatchEvent(new DragEvent(kind, { dataTransfer: data, "
+        "bubbles: true, cancelable: true })) }",
         [text, f"{title}.json"],
     )
     editor.wait_for_nodes(len(json.loads(text)["nodes"]))
@@ -275,7 +283,9 @@ def test_graph_opens_when_its_file_is_dropped(editor, title):
 
 
 def test_photo_becomes_a_video_that_plays_in_the_node(editor):
-    """On the embedded checkpoint: frames play in the sampler while it works, the video in the last node after it."""
+    """On the embedded checkpoint: frames play in the sampler while it works,
+    the video in the last node after it.
+    """
     editor.load("Image to Video")
     editor.set("PureSVDSample", steps=40)  # long enough to be watched
     editor.picture("graph")  # a node off the screen is not drawn, and shows nothing
@@ -337,7 +347,10 @@ def test_wrong_size_turns_its_node_red_before_anything_runs(editor):
     editor.load("Image to Video")
     editor.set("PureSVDImageToVideo", width=8)
     editor.run()
-    refused = "() => Object.values(app.lastNodeErrors || {}).map(found => [found.class_type, found.errors[0].details])"
+    refused = (
+        "() => Object.values(app.lastNodeErrors || {}).map(found => [found.class_type, "
+        "found.errors[0].details])"
+    )
     editor.page.wait_for_function(f"() => ({refused})().length > 0", timeout=20_000)
     ((kind, details),) = editor.page.evaluate(refused)
     assert kind == "PureSVDImageToVideo"
@@ -355,7 +368,8 @@ def test_help_page_shows_its_pictures(editor):
     count = (ROOT / "web/docs/PureSVDImageToVideo/en.md").read_text(encoding="utf-8").count("![")
     assert pictures.count() == count
     editor.page.wait_for_function(
-        "() => [...document.querySelectorAll('.node-help-content img')].every(picture => picture.naturalWidth > 0)"
+        "() => [...document.querySelectorAll('.node-help-content img')].every(picture => picture.naturalWidth"
+        " > 0)"
     )
     pictures.first.scroll_into_view_if_needed()
     editor.page.wait_for_timeout(500)
@@ -368,9 +382,9 @@ def test_editor_speaks_japanese(tab):
     names = json.loads((ROOT / "locales/ja/nodeDefs.json").read_text(encoding="utf-8"))
     for node_id in NAMES:
         made = editor.page.evaluate(
-            "id => { const node = LiteGraph.createNode(id); return [node.title,"
-            " node.inputs.map(slot => [slot.name, slot.label ?? slot.localized_name]),"
-            " (node.widgets ?? []).map(widget => [widget.name, widget.label])] }",
+            "id => { const node = LiteGraph.createNode(id); return [node.title, "
+            "node.inputs.map(slot => [slot.name, slot.label ?? slot.localized_name]), "
+            "(node.widgets ?? []).map(widget => [widget.name, widget.label])] }",
             node_id,
         )
         assert made[0] == names[node_id]["display_name"]

@@ -1,4 +1,6 @@
-"""The full 2.3-billion-parameter architecture with random half-precision weights: our graph against the native one."""
+"""The full 2.3-billion-parameter architecture with random half-precision weights:
+our graph against the native one.
+"""
 
 import gc
 import importlib.util

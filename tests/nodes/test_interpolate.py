@@ -1,4 +1,6 @@
-"""Interpolation and its companions in the host: sockets, progress, cancel, and models of the host's own kind."""
+"""Interpolation and its companions in the host: sockets, progress, cancel,
+and models of the host's own kind.
+"""
 
 import json
 import os

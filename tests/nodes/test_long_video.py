@@ -1,4 +1,6 @@
-"""Long Video in the host: its first chunk, its joins, a longer video begins alike, closed ends, resuming, cancel."""
+"""Long Video in the host: its first chunk, its joins, a longer video begins alike, closed ends, resuming,
+cancel.
+"""
 
 import json
 

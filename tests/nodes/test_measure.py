@@ -1,4 +1,6 @@
-"""Measuring in the host: what comes out of the sockets, the image tower's verdict, cancel, and the sentences."""
+"""Measuring in the host: what comes out of the sockets, the image tower's verdict, cancel,
+and the sentences.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""MODEL: every hook of the host's U-Net acts on ours as on its own, and other models' inputs get a sentence."""
+"""MODEL: every hook of the host's U-Net acts on ours as on its own, and other models' inputs get a
+sentence.
+"""
 
 import pytest
 

@@ -170,7 +170,10 @@ def test_absurd_noise_levels_get_one_sentence(host, changes, sentence):
         (
             25,
             0.5,
-            "steps 25 with denoise 0.5 .* 50 steps, consistency has 40; use at most 20 steps or a denoise .* 0.63$",
+            (
+                "steps 25 with denoise 0.5 .* 50 steps, consistency has 40; use at most 20 steps or a denoise"
+                " .* 0.63$"
+            ),
         ),
         (60, 0.9, "steps 60 .* use at most 36 steps$"),
         (1, 0.01, "steps 1 with denoise 0.01 .* use a denoise of at least 0.03$"),

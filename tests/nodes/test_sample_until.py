@@ -1,4 +1,6 @@
-"""Searching for motion in the host: one try is Sample Video, seeds follow one another, ladders change what they say."""
+"""Searching for motion in the host: one try is Sample Video, seeds follow one another,
+ladders change what they say.
+"""
 
 import json
 

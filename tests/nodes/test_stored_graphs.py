@@ -1,7 +1,8 @@
 """Stored workflows keep working: what a graph refers to is only ever added to, at the end.
 
-A graph stores node ids, sockets by name, outputs by position and widget values by position. `tests/data/contract.json` is
-what `/object_info` said of each node when it was released; new nodes are added to it with `PURESVD_WRITE_CONTRACT=1`.
+A graph stores node ids, sockets by name, outputs by position and widget values by position.
+`tests/data/contract.json` is what `/object_info` said of each node when it was released;
+new nodes are added to it with `PURESVD_WRITE_CONTRACT=1`.
 """
 
 import json

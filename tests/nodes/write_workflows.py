@@ -1,7 +1,7 @@
 """Write workflows/*.json, the editor's format, from the prompts in workflows/api; run with COMFYUI_PATH set.
 
-The prompts are written by hand. What the editor needs beyond them (slots, positions, the order of widget values) is
-read from the node classes of the real host.
+The prompts are written by hand. What the editor needs beyond them (slots, positions,
+the order of widget values) is read from the node classes of the real host.
 """
 
 import asyncio
@@ -25,7 +25,9 @@ MODELS = {
 
 @dataclass(frozen=True)
 class Group:
-    """Nodes under one title and one note, in columns from left to right; each is named by its key in the prompt."""
+    """Nodes under one title and one note, in columns from left to right;
+    each is named by its key in the prompt.
+    """
 
     title: str
     note: str
@@ -47,11 +49,14 @@ PHOTO = Group(
     "`svd.safetensors` or `svd_xt.safetensors` into `models/checkpoints` and choose it here.",
     ("1 2",),
 )
-OWN_PHOTO = "Choose a **photo**. This graph needs `{0}` in `models/checkpoints`; the template names where it comes from."
+OWN_PHOTO = (
+    "Choose a **photo**. This graph needs `{0}` in `models/checkpoints`; the template names where it comes "
+    "from."
+)
 DESCRIBE = Group(
     "2  What the model is told",
-    "**0 means: as the checkpoint was trained**, for width, height, frames and fps. Ask for more or less movement with "
-    "`motion_bucket_id`. `fps` is told to the model; it does not set how fast the file plays.",
+    "**0 means: as the checkpoint was trained**, for width, height, frames and fps. Ask for more or less "
+    "movement with `motion_bucket_id`. `fps` is told to the model; it does not set how fast the file plays.",
     ("3",),
 )
 RELEASED = Group(
@@ -62,14 +67,14 @@ RELEASED = Group(
 )
 SAMPLE = Group(
     "3  Sample",
-    "All frames are denoised together and **play here while they take shape**. Another `seed` is another video. "
-    + TRAINED,
+    "All frames are denoised together and **play here while they take shape**. Another `seed` is another "
+    "video. " + TRAINED,
     ("4",),
 )
 SAVE = Group(
     "4  Frames to file",
-    "**Decode Video** gives the same pixels however little memory is free. **Create Video** sets how fast the file "
-    "plays: at the `fps` of step 2, which is natural speed.",
+    "**Decode Video** gives the same pixels however little memory is free. **Create Video** sets how fast the"
+    " file plays: at the `fps` of step 2, which is natural speed.",
     ("5 6 7",),
 )
 GRAPHS = {  # prompt -> graph
@@ -90,15 +95,16 @@ GRAPHS = {  # prompt -> graph
     ),
     "image_to_video_smooth": Graph(
         "Image to Video, smooth",
-        "# Four times the frame rate\n**Interpolate Video** follows the motion between frames, without any model file.",
+        "# Four times the frame rate\n**Interpolate Video** follows the motion between frames, without any "
+        "model file.",
         (
             PHOTO,
             DESCRIBE,
             SAMPLE,
             Group(
                 "4  Smooth frames to file",
-                "`source_fps` comes from step 2, `target_fps` is what you want to see; it need not be a multiple. "
-                "Frames that exist already stay as they are.",
+                "`source_fps` comes from step 2, `target_fps` is what you want to see; it need not be a "
+                "multiple. Frames that exist already stay as they are.",
                 ("5 8", "6 7"),
             ),
         ),
@@ -110,8 +116,9 @@ GRAPHS = {  # prompt -> graph
             PHOTO,
             Group(
                 "2  LoRA",
-                "Put a LoRA **trained on the same checkpoint** into `models/loras` and choose it: any naming is "
-                "read, and all of it acts or a sentence says why not. The report tells which layers it changes.",
+                "Put a LoRA **trained on the same checkpoint** into `models/loras` and choose it: any naming "
+                "is read, and all of it acts or a sentence says why not. The report tells which layers it "
+                "changes.",
                 ("8",),
             ),
             replace(DESCRIBE, title="3  What the model is told"),
@@ -121,8 +128,8 @@ GRAPHS = {  # prompt -> graph
     ),
     "image_to_video_measured": Graph(
         "Image to Video, measured",
-        "# What does the clip do?\n**Measure Video** says how fast it moves, how much of that is the camera, and what "
-        "is wrong with it.",
+        "# What does the clip do?\n**Measure Video** says how fast it moves, how much of that is the camera, "
+        "and what is wrong with it.",
         (
             PHOTO,
             DESCRIBE,
@@ -130,22 +137,24 @@ GRAPHS = {  # prompt -> graph
             replace(SAVE, columns=("5 6 7",)),
             Group(
                 "5  Numbers and chart",
-                "Speed is in **picture widths per second**: at 0.1 the picture moves by its own width in ten seconds. "
-                "Under 20 % explained it is not motion. Any frames fit into `images`, also those of Load Video.",
+                "Speed is in **picture widths per second**: at 0.1 the picture moves by its own width in ten "
+                "seconds. Under 20 % explained it is not motion. Any frames fit into `images`, also those of "
+                "Load Video.",
                 ("8 9", "10"),
             ),
         ),
     ),
     "image_to_video_controlnet": Graph(
         "Image to Video with ControlNet",
-        "# Depth, lines or a pose for every frame\nA video of pictures steers the movement, the photo gives the looks.",
+        "# Depth, lines or a pose for every frame\nA video of pictures steers the movement, the photo gives "
+        "the looks.",
         (
             replace(PHOTO, note=OWN_PHOTO.format("svd.safetensors")),
             RELEASED,
             Group(
                 "3  ControlNet",
-                "Choose a **video of depth maps, lines or poses**, one picture for each frame, and put the ControlNet "
-                "for SVD into `models/controlnet`. The first picture should fit the photo.",
+                "Choose a **video of depth maps, lines or poses**, one picture for each frame, and put the "
+                "ControlNet for SVD into `models/controlnet`. The first picture should fit the photo.",
                 ("8 9 10", "11"),
             ),
             replace(SAMPLE, title="4  Sample"),
@@ -160,8 +169,9 @@ GRAPHS = {  # prompt -> graph
             DESCRIBE,
             Group(
                 "3  Sample until it moves",
-                "`target` is a speed in **picture widths per second**; the embedded checkpoint reaches about 0.04. The "
-                "first of at most `tries` videos that reaches it is taken, else the nearest; the text tells which.",
+                "`target` is a speed in **picture widths per second**; the embedded checkpoint reaches about "
+                "0.04. The first of at most `tries` videos that reaches it is taken, else the nearest; the "
+                "text tells which.",
                 ("4", "8"),
             ),
             SAVE,
@@ -169,15 +179,15 @@ GRAPHS = {  # prompt -> graph
     ),
     "image_to_video_native_sampler": Graph(
         "Image to Video with Native Sampler",
-        "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are ComfyUI's: "
-        "KSampler with its samplers, schedulers and patches, and VAE Decode.",
+        "# The same model under ComfyUI's own nodes\nLoading and conditioning are PureSVD's, the rest are "
+        "ComfyUI's: KSampler with its samplers, schedulers and patches, and VAE Decode.",
         (
             PHOTO,
             DESCRIBE,
             Group(
                 SAMPLE.title,
-                "**VideoLinearCFGGuidance** raises guidance from `min_cfg` at the first frame to KSampler's `cfg` at "
-                "the last. " + GUIDANCE,
+                "**VideoLinearCFGGuidance** raises guidance from `min_cfg` at the first frame to KSampler's "
+                "`cfg` at the last. " + GUIDANCE,
                 ("8 4",),
             ),
             replace(
@@ -189,7 +199,8 @@ GRAPHS = {  # prompt -> graph
     ),
     "image_to_video_custom_sampler": Graph(
         "Image to Video with Custom Sampler",
-        "# Sampling in parts\nNoise, guidance, sampler and noise levels are nodes of their own, so each can be swapped.",
+        "# Sampling in parts\nNoise, guidance, sampler and noise levels are nodes of their own, so each can "
+        "be swapped.",
         (
             PHOTO,
             DESCRIBE,
@@ -204,12 +215,13 @@ GRAPHS = {  # prompt -> graph
     ),
     "text_to_image_to_video": Graph(
         "Text to Image to Video",
-        "# From words to a video\nSDXL draws the picture, svd_xt moves it. Both go into `models/checkpoints`.",
+        "# From words to a video\nSDXL draws the picture, svd_xt moves it. Both go into "
+        "`models/checkpoints`.",
         (
             Group(
                 "1  Draw the picture",
-                "Write what you want to see. `sd_xl_base_1.0.safetensors` draws it at the size svd_xt was trained for; "
-                "anything that gives an IMAGE can stand here.",
+                "Write what you want to see. `sd_xl_base_1.0.safetensors` draws it at the size svd_xt was "
+                "trained for; anything that gives an IMAGE can stand here.",
                 ("11 14", "12 13", "15 16"),
             ),
             replace(RELEASED, columns=("2 3",)),
@@ -224,8 +236,8 @@ GRAPHS = {  # prompt -> graph
             Group("1  Video", "Choose a **video**. Its frames, sound and rate are taken apart.", ("1 2",)),
             Group(
                 "2  New frame rate",
-                "`target_fps` is what you want to see; it need not be a multiple. New frames follow the motion, "
-                "**scene cuts are not blended**.",
+                "`target_fps` is what you want to see; it need not be a multiple. New frames follow the "
+                "motion, **scene cuts are not blended**.",
                 ("3",),
             ),
             Group(
@@ -238,26 +250,28 @@ GRAPHS = {  # prompt -> graph
 }
 FOLLOW = Group(
     "4  Follow and sample",
-    "**Follow Clip** holds the guide clip while the layout is decided, then lets go. `loose` leaves the model more "
-    "room, `strict` less. " + TRAINED,
+    "**Follow Clip** holds the guide clip while the layout is decided, then lets go. `loose` leaves the model"
+    " more room, `strict` less. " + TRAINED,
     ("9 4",),
 )
 GRAPHS |= {
     "camera_pan": Graph(
         "Camera Pan",
-        "# The camera pans to the left\nThe move is drawn first, then the model redraws it with what the photo does not show.",
+        "# The camera pans to the left\nThe move is drawn first, then the model redraws it with what the "
+        "photo does not show.",
         (
             PHOTO,
             Group(
                 "2  Move the camera",
-                "Choose the **move** and how far it goes; 0 is its own amount. `frames` must be the video's: 14 for the "
-                "embedded checkpoint and svd, 25 for svd_xt. Dolly and orbit need a depth map.",
+                "Choose the **move** and how far it goes; 0 is its own amount. `frames` must be the video's: "
+                "14 for the embedded checkpoint and svd, 25 for svd_xt. Dolly and orbit need a depth map.",
                 ("8",),
             ),
             replace(
                 DESCRIBE,
                 title="3  What the model is told",
-                note="The photo comes from the move. A low `motion_bucket_id`, 17 to 40, lets the guide clip decide.",
+                note="The photo comes from the move. A low `motion_bucket_id`, 17 to 40, lets the guide clip "
+                "decide.",
             ),
             FOLLOW,
             replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
@@ -265,13 +279,15 @@ GRAPHS |= {
     ),
     "drag": Graph(
         "Drag",
-        "# Draw what moves\nDraw on the photo, in the node: **drag** to move a part, **click** to pin a point, then press **Run**.",
+        "# Draw what moves\nDraw on the photo, in the node: **drag** to move a part, **click** to pin a "
+        "point, then press **Run**.",
         (
             PHOTO,
             Group(
                 "2  Draw the motion",
-                "Drag over a part, or draw its **outline** first and pull the arrow. What plays here is the guide clip. "
-                "`frames` must be the video's: 14 for the embedded checkpoint and svd, 25 for svd_xt.",
+                "Drag over a part, or draw its **outline** first and pull the arrow. What plays here is the "
+                "guide clip. `frames` must be the video's: 14 for the embedded checkpoint and svd, 25 for "
+                "svd_xt.",
                 ("8",),
             ),
             replace(
@@ -295,8 +311,8 @@ GRAPHS |= {
             ),
             Group(
                 "2  The orbit",
-                "The object is put in the middle of white. The dial shows where the camera stands; the orange dot, the given "
-                "view, is the **last** frame. `wave` and `list` are for sv3d_p alone.",
+                "The object is put in the middle of white. The dial shows where the camera stands; the orange"
+                " dot, the given view, is the **last** frame. `wave` and `list` are for sv3d_p alone.",
                 ("3",),
             ),
             SAMPLE,
@@ -308,13 +324,14 @@ GRAPHS |= {
     ),
     "lock_the_camera": Graph(
         "Lock the Camera",
-        "# The camera stands still\nOnly what you paint moves: open the photo's **mask editor** and paint what may come alive.",
+        "# The camera stands still\nOnly what you paint moves: open the photo's **mask editor** and paint "
+        "what may come alive.",
         (
             PHOTO,
             Group(
                 "2  Keep the camera still",
-                "`Static` holds the photo in every frame, but for what is painted white in its mask. Without a mask light "
-                "and fine detail still move.",
+                "`Static` holds the photo in every frame, but for what is painted white in its mask. Without "
+                "a mask light and fine detail still move.",
                 ("8",),
             ),
             replace(

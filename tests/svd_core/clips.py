@@ -1,4 +1,6 @@
-"""Clips whose motion is known exactly, and defects in five grades: band-limited textures, evaluated where they lie."""
+"""Clips whose motion is known exactly, and defects in five grades: band-limited textures,
+evaluated where they lie.
+"""
 
 import math
 from functools import lru_cache
@@ -10,7 +12,9 @@ WAVES = 60
 
 
 def texture(seed):
-    """A picture on the endless plane: x, y in half-widths -> 3 ... in about 0.1..0.9, waves of 5 pixels and longer"""
+    """A picture on the endless plane: x, y in half-widths -> 3 ... in about 0.1..0.9,
+    waves of 5 pixels and longer
+    """
     g = torch.Generator().manual_seed(seed)
     angle = torch.rand(WAVES, generator=g) * 2 * math.pi
     longest, shortest = 2.0, 10 / WIDTH  # half-widths
@@ -34,7 +38,9 @@ def grid(width, height):
 
 
 def move(*, pan=0.0, tilt=0.0, zoom=0.0, roll=0.0):
-    """What a camera does to the picture in one frame, 3 3 in half-widths: pan, tilt in widths, zoom, roll in degrees."""
+    """What a camera does to the picture in one frame, 3 3 in half-widths: pan, tilt in widths, zoom,
+    roll in degrees.
+    """
     turn = math.radians(roll)
     c, s = (1 + zoom) * math.cos(turn), (1 + zoom) * math.sin(turn)
     return torch.tensor([[c, -s, -2 * pan], [s, c, 2 * tilt], [0, 0, 1]], dtype=torch.float64)
@@ -59,7 +65,9 @@ def scene(seed, *, frames=12, width=WIDTH, height=HEIGHT, disc=None, **camera):
 
 @lru_cache(maxsize=8)
 def clean(seed, frames=12):
-    """A camera that pans slowly over a scene in which a disc moves by itself, and no value at black or white."""
+    """A camera that pans slowly over a scene in which a disc moves by itself,
+    and no value at black or white.
+    """
     return 0.1 + 0.8 * scene(seed, frames=frames, pan=0.006, tilt=0.001, disc=(0.25, 0.008, 0.004))
 
 

@@ -1,7 +1,8 @@
-"""An exact denoiser over a bank of clips: the optimal model of a world in which one blob drifts over a texture.
+"""An exact denoiser over a bank of clips: the optimal model of a world in which one blob drifts over a
+texture.
 
-D(x, sigma | A) = sum_k w_k c_k with w_k ~ exp(-|x - c_k|² / 2 sigma² - |c_k[0] - A|² / 2 0.1²). The clip between two
-pictures is known, so a method either finds it or does not.
+D(x, sigma | A) = sum_k w_k c_k with w_k ~ exp(-|x - c_k|² / 2 sigma² - |c_k[0] - A|² / 2 0.1²).
+The clip between two pictures is known, so a method either finds it or does not.
 """
 
 import torch
@@ -52,5 +53,7 @@ def oracle(clips: torch.Tensor, pictures: torch.Tensor | None = None):
 
 
 def solved(x: torch.Tensor, clips: torch.Tensor) -> int:
-    """How many of b clips were found, (b t) c h w against b t c h w: mean square error under 0.01; a still has 0.16 or more."""
+    """How many of b clips were found, (b t) c h w against b t c h w: mean square error under 0.01;
+    a still has 0.16 or more.
+    """
     return int((((x.view_as(clips) - clips) ** 2).flatten(1).mean(1) < 0.01).sum())

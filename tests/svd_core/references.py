@@ -33,7 +33,9 @@ def relative_error(a, b):
 
 
 def randomized(module, seed=0):
-    """Give every parameter a role, the same for the same seed: no bias, norm or mix factor stays at its start."""
+    """Give every parameter a role, the same for the same seed: no bias,
+    norm or mix factor stays at its start.
+    """
     g = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for name, p in module.named_parameters():

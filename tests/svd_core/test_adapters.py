@@ -1,4 +1,6 @@
-"""LoRA files: every naming on the full-width key list, what is refused and in which words, what is measured."""
+"""LoRA files: every naming on the full-width key list, what is refused and in which words,
+what is measured.
+"""
 
 import json
 
@@ -112,7 +114,9 @@ def small(**tensors):
     """Tensors of a kohya file over the corner; keys are role__layer."""
     names = {"q": TO_Q, "k": TO_K, "time": TIME, "conv": CONV}
     return {
-        f"lora_unet_{flat(names[key.rpartition('__')[2]])}.{key.rpartition('__')[0].replace('__', '.')}": value
+        f"lora_unet_{flat(names[key.rpartition('__')[2]])}.{key.rpartition('__')[0].replace('__', '.')}": (
+            value
+        )
         for key, value in tensors.items()
     }
 

@@ -41,7 +41,9 @@ def homographies(kind, by=STEPS, **more):
 
 @pytest.mark.parametrize("kind", FLAT)
 def test_frames_are_the_photo_read_where_the_move_says(photo, kind):
-    """Oracle: the function behind the photo, evaluated at H^-1 u; 0.01 is bilinear reading of its shortest wave."""
+    """Oracle: the function behind the photo, evaluated at H^-1 u; 0.01 is bilinear reading of its shortest
+    wave.
+    """
     H = homographies(kind)
     frames, mask = camera.film(photo, H)
     for frame, one, seen in zip(frames, H, mask):
@@ -53,7 +55,9 @@ def test_frames_are_the_photo_read_where_the_move_says(photo, kind):
 
 @pytest.mark.parametrize("kind", FLAT)
 def test_the_clip_has_the_flow_of_the_move(photo, kind):
-    """What least squares find is left of the flow between neighbours once the move's is taken out: 0.05 px at most."""
+    """What least squares find is left of the flow between neighbours once the move's is taken out:
+    0.05 px at most.
+    """
     H = homographies(kind)
     frames, _ = camera.film(photo, H)
     asked = camera.flow(H[3] @ H[2].inverse(), width=WIDTH, height=HEIGHT)
@@ -132,7 +136,9 @@ def test_generate_leaves_out_what_the_photo_does_not_show(photo, kind):
 
 @pytest.mark.parametrize("kind", FLAT)
 def test_overscan_never_leaves_the_photo_and_wastes_none(photo, kind):
-    """A ramp outside of which there is only repetition: every frame keeps its slope; the crop touches the photo's border."""
+    """A ramp outside of which there is only repetition: every frame keeps its slope;
+    the crop touches the photo's border.
+    """
     H = homographies(kind)
     crop = camera.overscan(H.inverse(), width=WIDTH, height=HEIGHT)
     x = torch.tensor([0.0, WIDTH - 1, 0, WIDTH - 1], dtype=torch.float64)
@@ -192,7 +198,9 @@ def test_constant_depth_is_the_homography_of_its_plane(photo):
 
 
 def test_near_things_pass_before_far_ones():
-    """A near square before a far ground: an orbit to the right carries it left, past the ground, and uncovers a strip."""
+    """A near square before a far ground: an orbit to the right carries it left, past the ground,
+    and uncovers a strip.
+    """
     photo, near = torch.zeros(1, 3, HEIGHT, WIDTH), torch.zeros(1, 1, HEIGHT, WIDTH)
     photo[:, 0, 32:64, 48:80] = 1
     near[..., 32:64, 48:80] = 1

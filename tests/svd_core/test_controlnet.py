@@ -1,4 +1,6 @@
-"""ControlNets for SVD: sizes of the published files, the network against its parts, and which files are refused."""
+"""ControlNets for SVD: sizes of the published files, the network against its parts,
+and which files are refused.
+"""
 
 import pytest
 import torch

@@ -96,7 +96,9 @@ def test_nearby_limits_choose_the_same_plan():
 
 
 def test_least_memory_grows_by_one_activation_a_frame():
-    """Beyond a constant, a CPU plan needs one full-resolution activation of the clip: 128 x 256 x 448 floats a frame."""
+    """Beyond a constant, a CPU plan needs one full-resolution activation of the clip:
+    128 x 256 x 448 floats a frame.
+    """
     least = []
     for t in (14, 28, 56):
         for memory in TIERS:

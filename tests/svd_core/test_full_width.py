@@ -80,7 +80,9 @@ def test_full_width_diffusers_folder_and_single_unet():
 
 @pytest.mark.slow
 def test_full_width_load_takes_no_memory_of_its_own(tmp_path):
-    """At most 1.15 times the file is allowed; mapped weights need next to nothing. A sparse file of zeros will do."""
+    """At most 1.15 times the file is allowed; mapped weights need next to nothing.
+    A sparse file of zeros will do.
+    """
     path, at, header = tmp_path / "svd.safetensors", 0, {}
     for name, tensor in full_width("svd").items():
         size = tensor.numel() * 2

@@ -26,7 +26,9 @@ def denoise(x, sigma):
 
 
 def overwritten(method):
-    """The paper's algorithm: one step, then x <- m (z + sigma' noise) + (1 - m) x down to level STRONG, then freely."""
+    """The paper's algorithm: one step, then x <- m (z + sigma' noise) + (1 - m) x down to level STRONG,
+    then freely.
+    """
     x = Z + SIGMAS[0] * NOISE
     for i in range(STRONG):
         x = method(denoise, x, SIGMAS[i : i + 2])
@@ -48,7 +50,9 @@ def test_holding_equals_overwriting_under_euler():
 
 
 def test_holding_equals_overwriting_under_heun():
-    """Both algorithms keep m (z + sigma noise) exactly, up to and including the second call of each step above STRONG."""
+    """Both algorithms keep m (z + sigma noise) exactly, up to and including the second call of each step
+    above STRONG.
+    """
     x = Z + SIGMAS[0] * NOISE
     for i in range(STRONG):
         s, s_next = SIGMAS[i], SIGMAS[i + 1]

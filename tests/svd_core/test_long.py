@@ -101,7 +101,9 @@ def test_closing_chunk_keeps_its_colours():
 
 
 def test_search_goes_on_with_the_step_that_fits():
-    """Each start denoises to a ramp of its own slope, the mean of its frames; the search finds the asked slope."""
+    """Each start denoises to a ramp of its own slope, the mean of its frames;
+    the search finds the asked slope.
+    """
     sigmas, ramp = karras(8), torch.arange(6.0).view(6, 1, 1, 1)
 
     def denoise(x, sigma):

@@ -1,4 +1,6 @@
-"""How much code runs between `pipeline.sample` and the tensors: counted, because it is what a reader has to read."""
+"""How much code runs between `pipeline.sample` and the tensors: counted,
+because it is what a reader has to read.
+"""
 
 import sys
 from pathlib import Path
@@ -40,7 +42,9 @@ def sample():
 
 
 def test_sampling_takes_few_files_and_functions():
-    """Six files and thirty functions down to the network; the network's own layers are counted by themselves."""
+    """Six files and thirty functions down to the network; the network's own layers are counted by
+    themselves.
+    """
     ran = sample()
     path = {call for call in ran if not call[0].startswith("models/")}
     network = ran - path

@@ -50,7 +50,9 @@ def test_each_seed_has_one_purpose(svd):
 
 
 def test_two_photos_give_each_single_video(svd):
-    """One generator serves both, so the first of two is its single run; rounding differs with the batch alone."""
+    """One generator serves both, so the first of two is its single run;
+    rounding differs with the batch alone.
+    """
     both = torch.cat([photo(svd, -0.5), photo(svd, 0.5)])
     z = pipeline.sample(svd, pipeline.encode(svd, both), seed=3)
     alone = pipeline.sample(svd, pipeline.encode(svd, both[:1]), seed=3)

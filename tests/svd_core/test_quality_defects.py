@@ -1,4 +1,6 @@
-"""Twelve defects in five grades: the measure that is meant for each follows its strength; what the others do is printed."""
+"""Twelve defects in five grades: the measure that is meant for each follows its strength;
+what the others do is printed.
+"""
 
 import math
 import sys
@@ -83,7 +85,9 @@ def test_measures_rank_the_strength_of_their_defects(graded):
 
 
 def table(graded, found):
-    """Markdown: change of each measure at the middle grade, in % of what its own defect does to it; speed in % of itself."""
+    """Markdown: change of each measure at the middle grade, in % of what its own defect does to it;
+    speed in % of itself.
+    """
 
     def change(name, path):
         return median([graded[name, MIDDLE, s][path] - graded[name, 0, s][path] for s in SEEDS])

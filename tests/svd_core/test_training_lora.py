@@ -1,4 +1,6 @@
-"""A LoRA under training: what is trained and saved, and each mistake that public SVD trainers were found to make."""
+"""A LoRA under training: what is trained and saved, and each mistake that public SVD trainers were found to
+make.
+"""
 
 import numpy as np
 import pytest
@@ -205,7 +207,7 @@ def test_saved_memory_changes_no_gradient():
     grads = []
     for saving in (False, True):
         unet = randomized(VideoUNet(unet_config()))
-        (name, *_) = lora.attach(unet, parts=("temporal attention",), rank=2)
+        name, *_ = lora.attach(unet, parts=("temporal attention",), rank=2)
         if saving:
             lora.save_memory(unet)
         loss(unet, np.random.default_rng(0), 0)[0].backward()

@@ -111,7 +111,8 @@ def test_batch_tells_the_speed_of_its_films_and_holds_their_first_windows(stills
     batch = diffusion.draw_batch(np.random.default_rng(2), stills, stage, pooled)
     assert batch.z.shape == (24, 4, 4, 4)
     assert batch.vector.shape == (6, 768)
-    # the condition is that window's own pixels, encoded with noise of about 0.03; the film's is cut from the latents
+    # the condition is that window's own pixels, encoded with noise of about 0.03;
+    # the film's is cut from the latents
     assert (batch.concat * SCALE - batch.z[::4]).abs().mean() < 0.05
     for speed, row in zip(asked, batch.vector):
         told = [

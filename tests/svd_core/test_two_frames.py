@@ -134,7 +134,9 @@ def test_trf_equals_blending_two_euler_steps():
 
 @pytest.mark.parametrize("name", sampling.SAMPLERS)
 def test_trf_runs_under_every_sampler_and_is_its_own_mirror_image(name):
-    """TRF(A, B, noise) is TRF(B, A, flipped noise) backwards. Random noise between steps is not flipped with it."""
+    """TRF(A, B, noise) is TRF(B, A, flipped noise) backwards. Random noise between steps is not flipped with
+    it.
+    """
     f, b = network(1), network(2)
     sampler = sampling.SAMPLERS[name]
     given = {"generator": seeded()} if name in ("euler_ancestral", "lcm") else {}
@@ -169,7 +171,9 @@ def test_half_step_is_plain_guidance_of_a_falling_scale():
 
 
 def test_motion_prior_is_the_published_cumulative_form():
-    """Noise estimates: forward (x - D) / sigma; backward starts from the end picture and adds the flipped differences."""
+    """Noise estimates: forward (x - D) / sigma; backward starts from the end picture and adds the flipped
+    differences.
+    """
     sigma = SIGMAS[4]
     D = network(1)(X, sigma)
     epsilon = (X - D) / sigma
@@ -192,7 +196,9 @@ def run_vibid(x=X, ends=ENDS, t=T, prior=tf.NO_PRIOR, seed=1):
 
 @pytest.mark.parametrize(("share", "calls"), [(None, 25), (0.0, 100), (0.2, 130)])
 def test_calls_are_those_stated(share, calls):
-    """The forward pass alone, plain; ViBiD with both branches; the same with five levels of MPD, three times each."""
+    """The forward pass alone, plain; ViBiD with both branches; the same with five levels of MPD,
+    three times each.
+    """
     seen = []
     denoise = lambda x, sigma: seen.append(1) or network(1)(x, sigma)  # noqa: E731
     if share is None:
