@@ -57,12 +57,20 @@ _UNLESS_SVD = (
 )
 
 
+@dataclass(frozen=True)
+class Named:
+    """Tensors of one network under canonical names, and how their file spells such a name."""
+
+    tensors: Tensors
+    spell: Spell
+    embedder: str = ""  # where the file keeps the VAE's second encoder: SVD and SV3D differ there
+
+
 @dataclass
 class Contents:
-    """The networks found, under canonical names; how their file spells a name; what was left aside, why."""
+    """The networks found; what was left aside, why."""
 
-    networks: dict[str, Tensors] = field(default_factory=dict)  # unet, vae, clip
-    spell: dict[str, Spell] = field(default_factory=dict)
+    networks: dict[str, Named] = field(default_factory=dict)  # unet, vae, clip
     unused: dict[str, list[str]] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
     hints: str | None = None
@@ -106,7 +114,7 @@ def sort(tensors: Mapping[str, Tensor], where: str) -> Contents:
 def _sort_single_file(contents: Contents, groups: dict[str, Tensors]) -> None:
     contents.leave("remains of the text tower", [TEXT + name for name in groups.get(TEXT, ())])
     if UNET in groups:
-        contents.networks["unet"], contents.spell["unet"] = groups[UNET], lambda name: UNET + name
+        contents.networks["unet"] = Named(groups[UNET], lambda name: UNET + name)
     if VISUAL in groups:
         _add_clip(contents, groups[VISUAL], VISUAL)
     embedder, *others = [prefix for prefix in EMBEDDERS if prefix in groups] or [""]
@@ -131,7 +139,7 @@ def _add_vae(contents: Contents, first: Tensors, embedder: Tensors, prefix: str)
         head, _, tail = name.partition(".")
         return (prefix if head == "embedder" else origin) + tail
 
-    contents.networks["vae"], contents.spell["vae"] = vae, spell
+    contents.networks["vae"] = Named(vae, spell, embedder=prefix if kept else "")
 
 
 def _add_diffusers_vae(contents: Contents, tensors: Tensors, prefix: str) -> None:
@@ -141,18 +149,20 @@ def _add_diffusers_vae(contents: Contents, tensors: Tensors, prefix: str) -> Non
     # diffusers keeps the condition embedder's encoder with its quant_conv, and SVD's temporal decoder
     reference = ("encoder.", "quant_conv.") if temporal else ()
     table = vae_table(vae_layout(renamed), temporal=temporal)
-    contents.networks["vae"] = {
+    vae = {
         ("embedder." if name.startswith(reference) else FIRST) + name: tensor
         for name, tensor in renamed.items()
     }
-    contents.spell["vae"] = lambda name: prefix + (rename(name.partition(".")[2], table) or name)
+    contents.networks["vae"] = Named(
+        vae, lambda name: prefix + (rename(name.partition(".")[2], table) or name)
+    )
 
 
 def _add_diffusers_unet(contents: Contents, tensors: Tensors, prefix: str) -> None:
-    contents.networks["unet"], unknown = unet_from_diffusers(tensors)
+    unet, unknown = unet_from_diffusers(tensors)
     contents.unknown += [prefix + name for name in unknown]
     table = unet_table(unet_layout(tensors))
-    contents.spell["unet"] = lambda name: prefix + (rename(name, table) or name)
+    contents.networks["unet"] = Named(unet, lambda name: prefix + (rename(name, table) or name))
 
 
 def _add_clip(contents: Contents, tensors: Tensors, prefix: str) -> None:
@@ -161,11 +171,11 @@ def _add_clip(contents: Contents, tensors: Tensors, prefix: str) -> None:
     contents.leave("text tower and position numbers", [prefix + name for name in tensors if text.match(name)])
     tensors = {name: tensor for name, tensor in tensors.items() if not text.match(name)}
     if any(name.startswith("vision_model.") for name in tensors):
-        contents.networks["clip"], contents.spell["clip"] = tensors, lambda name: prefix + name
+        contents.networks["clip"] = Named(tensors, lambda name: prefix + name)
         return
-    contents.networks["clip"], unknown = clip_to_transformers(tensors)
+    clip, unknown = clip_to_transformers(tensors)
     contents.unknown += [prefix + name for name in unknown]
-    contents.spell["clip"] = lambda name: prefix + _openclip_name(name)
+    contents.networks["clip"] = Named(clip, lambda name: prefix + _openclip_name(name))
 
 
 def _openclip_name(name: str) -> str:
@@ -186,12 +196,12 @@ def _sort_bare(contents: Contents, tensors: Tensors, where: str) -> None:
         return any(name.startswith(starts) for name in tensors)
 
     if has("input_blocks."):
-        contents.networks["unet"], contents.spell["unet"] = tensors, lambda name: prefix + name
+        contents.networks["unet"] = Named(tensors, lambda name: prefix + name)
     elif has("encoder.conv_in.", "decoder.conv_in.") and has("encoder.down_blocks.", "decoder.up_blocks."):
         _add_diffusers_vae(contents, tensors, prefix)
     elif has("encoder.conv_in.", "decoder.conv_in."):
-        contents.networks["vae"] = {FIRST + name: tensor for name, tensor in tensors.items()}
-        contents.spell["vae"] = lambda name: prefix + name.partition(".")[2]
+        vae = {FIRST + name: tensor for name, tensor in tensors.items()}
+        contents.networks["vae"] = Named(vae, lambda name: prefix + name.partition(".")[2])
     elif has("down_blocks.", "up_blocks.", "mid_block."):
         _add_diffusers_unet(contents, tensors, prefix)
     elif has("vision_model."):

@@ -55,10 +55,10 @@ def load(
     require_whole(checkpoint)
     networks: dict[str, Any] = {}
     for name, build in NETWORKS.items():
-        network = without_values(build, getattr(checkpoint, f"{name}_config"), ops=ops)
-        tensors = getattr(checkpoint, name)
-        common = dtype or _common_format(tensors)
-        placed = {key: tensor.to(device=device, dtype=common) for key, tensor in tensors.items()}
+        found = checkpoint.network(name)
+        network = without_values(build, found.config, ops=ops)
+        common = dtype or _common_format(found.tensors)
+        placed = {key: tensor.to(device=device, dtype=common) for key, tensor in found.tensors.items()}
         network.load_state_dict(placed, strict=True, assign=True)
         networks[name] = network.eval().requires_grad_(False)
     return SVD(**networks, preset=checkpoint.preset, report=checkpoint.report)

@@ -13,7 +13,7 @@ from ..models.configs import FAMILIES
 from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import VAE
-from .checkpoint import Checkpoint, Tensors
+from .checkpoint import Checkpoint, Network, Tensors
 from .folder import open_folder
 from .header import open_tensors, read_header
 from .identify import Contents, sort
@@ -70,49 +70,36 @@ def _assemble(
     """Configure and check each network found, and say what the whole is."""
     saved = [found.hints for found in contents.values() if found.hints] + [metadata.get(METADATA)]
     hints = parse_hints(saved[0], where) if saved[0] else hints_from_configs(configs, where)
-    networks: dict[str, Tensors] = {}
-    sizes: dict[str, Any] = {}
+    networks: dict[str, Network] = {}
     report = Report(where)
     for place, found in contents.items():
         report.leave(found.unused, found.unknown)
-        for name, tensors in found.networks.items():
-            part = Part(place, TITLES[name], found.spell[name])
+        for name, named in found.networks.items():
+            part = Part(place, TITLES[name], named.spell, named.embedder)
             configure, network = NETWORKS[name]
-            sizes[name] = configure(tensors, hints, part)
-            extra = set(check(without_values(network, sizes[name]), tensors, part))
-            report.leave({}, [part.spell(key) for key in tensors if key in extra])
-            networks[name] = {key: tensor for key, tensor in tensors.items() if key not in extra}
-    report.count(networks)
-    family = FAMILIES[sizes["unet"].adm_in_channels] if "unet" in sizes else "svd"
+            config = configure(named.tensors, hints, part)
+            extra = set(check(without_values(network, config), named.tensors, part))
+            report.leave({}, [part.spell(key) for key in named.tensors if key in extra])
+            kept = {key: tensor for key, tensor in named.tensors.items() if key not in extra}
+            networks[name] = Network(kept, config)
+    family = FAMILIES[networks["unet"].config.adm_in_channels] if "unet" in networks else "svd"
     kind = "diffusers folder" if len(configs) > 1 else family if len(networks) > 1 else next(iter(networks))
     frames = configs.get("unet", {}).get("num_frames")
     label = "/".join(Path(where).parts[-3:]) if configs else Path(where).stem
     preset = choose_preset(label, hints, family=family, frames=frames if type(frames) is int else None)
-    return _checkpoint(kind, networks, sizes, preset, metadata, report, hints)
+    return _checkpoint(kind, networks, preset, metadata, report, hints)
 
 
 def _checkpoint(
     kind: str,
-    networks: dict[str, Tensors],
-    sizes: dict[str, Any],
+    networks: dict[str, Network],
     preset: Preset,
     metadata: dict[str, str],
     report: Report,
     hints: Hints,
 ) -> Checkpoint:
-    checkpoint = Checkpoint(
-        kind=kind,
-        unet=networks.get("unet"),
-        vae=networks.get("vae"),
-        clip=networks.get("clip"),
-        unet_config=sizes.get("unet"),
-        vae_config=sizes.get("vae"),
-        clip_config=sizes.get("clip"),
-        preset=preset,
-        metadata=metadata,
-        report=report,
-        hints=hints,
-    )
+    report.count({name: network.tensors for name, network in networks.items()})
+    checkpoint = Checkpoint(kind, networks, preset, metadata, report, hints)
     titles = [f"{FAMILY_TITLES[checkpoint.family]} {TITLES['unet']}"] if checkpoint.family else []
     titles += [TITLES[name] for name in ("vae", "clip") if name in networks]
     report.what = f"{kind} with {', '.join(titles)}" if len(titles) > 1 else titles[0]
@@ -142,18 +129,12 @@ def _check_fit(checkpoint: Checkpoint) -> None:
 
 def read_parts(unet: Source | Checkpoint, vae: Source | Checkpoint, clip: Source | Checkpoint) -> Checkpoint:
     """U-Net, VAE and CLIP image encoder from three files, each of which may also hold more."""
-    networks, sizes, sources = {}, {}, {}
+    networks, sources = {}, {}
     report = Report("")
     for name, source in (("unet", unet), ("vae", vae), ("clip", clip)):
         sources[name] = part = source if isinstance(source, Checkpoint) else read(source)
-        tensors = getattr(part, name)
-        if tensors is None:
-            raise ValueError(
-                f"{part.report.where} holds no {TITLES[name]}, only {part.report.what}; choose another file"
-            )
-        networks[name], sizes[name] = tensors, getattr(part, f"{name}_config")
+        networks[name] = part.network(name)
         report.leave({}, part.report.unknown)
     report.where = ", ".join(dict.fromkeys(part.report.where for part in sources.values()))
-    report.count(networks)
     first = sources["unet"]
-    return _checkpoint("parts", networks, sizes, first.preset, first.metadata, report, first.hints)
+    return _checkpoint("parts", networks, first.preset, first.metadata, report, first.hints)

@@ -32,6 +32,7 @@ class Part:
     where: str
     network: str
     spell: Callable[[str], str]
+    embedder: str = ""  # where the file keeps the VAE's second encoder
 
     def fault(self, text: str) -> ValueError:
         """The sentence to raise."""
@@ -147,9 +148,7 @@ def vae_config(tensors: Tensors, hints: Hints, part: Part) -> VAEConfig:
         return any(name.startswith(start) for name in tensors)
 
     temporal = any("time_stack" in name or "mix_factor" in name for name in tensors)
-    image_decoder = (
-        not temporal and has("embedder.") and ".embedders.3." in part.spell("embedder.")
-    )  # not SV3D's
+    image_decoder = not temporal and part.embedder.startswith("conditioner.embedders.3.")  # not SV3D's
     return VAEConfig(
         ch=base,
         ch_mult=_multiples(part, widths, base, hints.vae_norm_groups, 1),

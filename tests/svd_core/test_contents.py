@@ -189,7 +189,10 @@ def test_other_parts_than_svds_do_not_fit():
     whole = read("svd", tensors=COMPLETE)
     with pytest.raises(ValueError, match="VAE has 16 latent channels, the U-Net 4"):
         read_parts(whole, parts(z_channels=16), whole)
-    clip = dataclasses.replace(whole, clip_config=dataclasses.replace(whole.clip_config, projection=768))
+    narrow = dataclasses.replace(
+        whole.network("clip"), config=dataclasses.replace(whole.clip_config, projection=768)
+    )
+    clip = dataclasses.replace(whole, networks=whole.networks | {"clip": narrow})
     with pytest.raises(ValueError, match="gives 768 values, the U-Net takes 16"):
         read_parts(whole, whole, clip)
 
