@@ -48,6 +48,23 @@ def prepare(host: Host, *, tests: bool) -> Path:
     return python
 
 
+def beside(python: Path, requirements: Path) -> Path:
+    """A folder with more packages for this interpreter, to be put on its path; made once."""
+    folder = (
+        cache.folder()
+        / f"{requirements.stem}-{_digest(str(python), requirements.read_text(encoding='utf-8'))}"
+    )
+    with cache.locked(folder.name):
+        if not folder.is_dir():
+            part = folder.with_name(f"{folder.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            cache.run(
+                python, "-m", "pip", "install", "-q", "--target", part, "-r", requirements, env=cache.clean()
+            )
+            part.rename(folder)
+    return folder
+
+
 def has_accelerator(python: Path) -> bool:
     return cache.ask(python, _ACCELERATED).returncode == 0
 

@@ -12,6 +12,7 @@ from svd_core.models.unet import VideoUNet
 from svd_core.models.vae import VAE
 
 UNET = UNetConfig(32, (1, 2, 4, 4), 2, (True, True, True, False), 48, 768, head_dim=8)
+SMALL = UNetConfig(32, (1, 2), 1, (True, False), 48, 768, head_dim=8)  # for what any U-Net shows
 TEMPORAL = VAEConfig(
     ch=32,
     ch_mult=(1, 2, 4, 4),
@@ -47,8 +48,8 @@ def randomized(module, seed=0):
     return module.eval().requires_grad_(False)
 
 
-def unet(seed=0):
-    return randomized(VideoUNet(UNET), seed)
+def unet(config=UNET, seed=0):
+    return randomized(VideoUNet(config), seed)
 
 
 def vae(config=TEMPORAL, seed=1):

@@ -3,14 +3,14 @@
 import math
 
 import pytest
+import torch
+from torch.testing import assert_close
 
-torch = pytest.importorskip("torch")
-from torch.testing import assert_close  # noqa: E402
+from svd_core.sampling import guidance, noise_levels, samplers
+from svd_core.sampling.guidance import Guidance, Shape
 
-from svd_core.sampling import guidance, noise_levels, samplers  # noqa: E402
-from svd_core.sampling.guidance import Guidance, Shape  # noqa: E402
-from tests.svd_core import references  # noqa: E402
-from tests.svd_core.test_loop import T, conditioning, noise  # noqa: E402
+from . import references
+from .test_loop import T, conditioning, noise
 
 SCALE = guidance.linear(1.0, 2.5, 6)
 
@@ -115,7 +115,7 @@ def test_momentum_adds_earlier_differences_and_forgets_another_run():
     ids=str,
 )
 def test_passes_outside_the_interval_cost_half(options, guided):
-    unet, rows = references.unet(), []
+    unet, rows = references.unet(references.SMALL), []
     unet.register_forward_pre_hook(lambda module, args: rows.append(len(args[0]) // T))
     sigmas = torch.tensor([700.0, 200.0, 50.0, 4.0, 0.2, 0.0])
     run = Guidance(guidance.linear(1.0, 2.5, T), Shape(**{"from_level": math.inf, **options}), sigmas)

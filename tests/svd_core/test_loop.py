@@ -61,7 +61,7 @@ def test_triangle_of_sv3d_rises_by_a_fixed_step():
 
 @torch.no_grad()
 def test_batched_guidance_equals_two_passes():
-    unet, x, scale = references.unet(), noise() * 10, guidance.linear(1.0, 2.5, T)
+    unet, x, scale = references.unet(references.SMALL), noise() * 10, guidance.linear(1.0, 2.5, T)
     one, two = (
         guidance.guided(unet, conditioning(), scale, batched=b)(x, torch.tensor(10.0)) for b in (True, False)
     )
@@ -105,7 +105,7 @@ def test_guided_euler_loop_equals_diffusers():
 
 @torch.no_grad()
 def test_vector_may_have_a_row_for_each_frame():
-    unet, cond, sigma = references.unet(), conditioning(b=2), torch.tensor(3.0)
+    unet, cond, sigma = references.unet(references.SMALL), conditioning(b=2), torch.tensor(3.0)
     per_frame = Conditioning(cond.context, cond.concat, cond.vector.repeat_interleave(T, 0))
     assert torch.equal(
         denoiser(unet, per_frame, t=T)(noise(2 * T), sigma), denoiser(unet, cond, t=T)(noise(2 * T), sigma)
