@@ -19,7 +19,8 @@ class Progress:
     """One line that is rewritten on a terminal, or a line every half minute elsewhere."""
 
     def __init__(self, name: str):
-        self.name, self.began, self.first, self.last = name, time.monotonic(), None, 0.0
+        self.name, self.began, self.last = name, time.monotonic(), 0.0
+        self.first: int | None = None
 
     def __call__(self, step: int, steps: int, facts: dict[str, float]) -> None:
         now = time.monotonic()

@@ -93,12 +93,14 @@ def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
     found = []
     for path in sources(args.clips):
         source, frames = Source(path), args.frames or preset.frames
-        x = list(islice(source, frames))
-        if len(x) < frames:
-            say(f"{path.name} is left out: it has {len(x)} of {frames} frames")
+        read_frames = list(islice(source, frames))
+        if len(read_frames) < frames:
+            say(f"{path.name} is left out: it has {len(read_frames)} of {frames} frames")
             continue
         x = films.crop(
-            torch.stack(x) * 2 - 1, height=args.height or preset.height, width=args.width or preset.width
+            torch.stack(read_frames) * 2 - 1,
+            height=args.height or preset.height,
+            width=args.width or preset.width,
         )
         fps = source.fps or args.fps or preset.fps
         moved = films.speed(x)

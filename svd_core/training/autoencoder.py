@@ -56,7 +56,8 @@ def psnr(mse: Tensor) -> Tensor:
 
 def gradient_error(x: Tensor, y: Tensor) -> Tensor:
     """Mean absolute difference of the horizontal and vertical differences of two pictures."""
-    return sum((x.diff(dim=d) - y.diff(dim=d)).abs().mean() for d in (-1, -2))
+    across, down = ((x.diff(dim=d) - y.diff(dim=d)).abs().mean() for d in (-1, -2))
+    return across + down
 
 
 def colour_error(x: Tensor, y: Tensor) -> Tensor:
@@ -122,13 +123,14 @@ class ImageLoss:
         n, moved = max(1, self.pixels // size**2), rng.random() < 0.5
         wide = self.crops(rng, n, size * 3 // 2)
         x = y0 = wide[..., size // 4 : -(size // 4), size // 4 : -(size // 4)]
-        mean, logvar = (m.float() for m in vae.embedder.moments(x))
+        encoder = vae.encoder_for(native=False)
+        mean, logvar = (m.float() for m in encoder.moments(x))
         z, mask, equivariance = mean, torch.ones(1, 1, 1, 1), torch.zeros(())
         if moved:
             theta = draw_movement(rng, n, size=size)
             z, y0 = move(mean, theta), move(wide, theta, size=size).clamp(-1, 1)
             inside = known(theta, size // 8)
-            there = vae.embedder.moments(y0)[0].float()
+            there = encoder.moments(y0)[0].float()
             equivariance = (inside * ((z - there) / STD).square()).sum() / (4 * inside.sum())
             mask = F.interpolate(inside, scale_factor=8)
         level = torch.from_numpy(rng.uniform(0, 0.2, (n, 1, 1, 1))).float() * STD
@@ -166,7 +168,7 @@ class TemporalLoss:
             picture = to_tensor(self.pictures[rng.integers(len(self.pictures))])
             movement, speed = MOVEMENTS[str(rng.choice(names))], 3 * rng.random()
             seen = views(movement, speed=speed, frames=self.frames, size=self.size, cell=1)
-            corner = place(rng, seen, size=self.size, within=picture.shape[-2:], cell=1)
+            corner = place(rng, seen, size=self.size, within=tuple(picture.shape[-2:]), cell=1)
             found.append(film(picture, seen, corner, size=self.size, cell=1).clamp(-1, 1))
         return torch.cat(found)
 

@@ -80,7 +80,7 @@ def points(seen: Tensor, *, size: int) -> Tensor:
 
 
 def place(
-    rng: np.random.Generator, seen: Tensor, *, size: int, within: tuple[int, int], cell: int = CELL
+    rng: np.random.Generator, seen: Tensor, *, size: int, within: tuple[int, ...], cell: int = CELL
 ) -> tuple[int, int]:
     """A random corner, y x in pixels, of the first window in a picture of `within` h w positions.
 

@@ -71,7 +71,7 @@ def draw_batch(
             movement, bucket = MOVEMENTS["static"], 0.0
         speed = bucket_speed(bucket, fps=fps)
         seen = views(movement, speed=speed, frames=stage.frames, size=size)
-        corner = place(rng, seen, size=size, within=footage.z.shape[-2:])
+        corner = place(rng, seen, size=size, within=tuple(footage.z.shape[-2:]))
         films.append(film(footage.z[i], seen, corner, size=size))
         pixels = footage.crop(i, corner, CELL * size)
         noise = torch.from_numpy(rng.standard_normal(pixels.shape, np.float32))

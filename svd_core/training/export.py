@@ -29,8 +29,10 @@ def single_file(unet: VideoUNet, vae: VAE, clip: CLIPVision) -> dict[str, Tensor
     for name, tensor in vae.state_dict().items():
         head, _, tail = name.partition(".")
         tensors[(EMBEDDERS[0] if head == "embedder" else FIRST) + tail] = tensor
-    encoder = vae.embedder.encoder.state_dict()
-    conv, quant = vae.embedder.encoder.conv_out, vae.embedder.quant_conv
+    reference = vae.encoder_for(native=False)
+    assert reference.encoder is not None
+    assert reference.quant_conv is not None
+    encoder, conv, quant = reference.encoder.state_dict(), reference.encoder.conv_out, reference.quant_conv
     folded = fold_quant_conv(conv.weight, conv.bias, quant.weight, quant.bias)
     encoder["conv_out.weight"], encoder["conv_out.bias"] = folded
     tensors.update({f"{FIRST}encoder.{name}": t for name, t in encoder.items()})

@@ -50,8 +50,10 @@ def crop(frames: Tensor, *, height: int, width: int) -> Tensor:
     high, wide = min(H, W * height // width), min(W, H * width // height)
     y, x = (H - high) // 2, (W - wide) // 2
     part = frames[..., y : y + high, x : x + wide]
-    options = dict(size=(height, width), mode="bicubic", antialias=True, align_corners=False)
-    return torch.nn.functional.interpolate(part.float(), **options).clamp(-1, 1)
+    resized = torch.nn.functional.interpolate(
+        part.float(), (height, width), mode="bicubic", antialias=True, align_corners=False
+    )
+    return resized.clamp(-1, 1)
 
 
 @torch.no_grad()

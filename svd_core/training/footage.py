@@ -13,6 +13,7 @@ from ..models.image_encoder import CLIPVision, preprocess
 from ..models.vae import SCALE, VAE
 from . import library, state
 from .library import to_tensor
+from .loop import OnTrained
 
 SIZE = 352  # pixels: 44 latent positions, twelve more than a picture of 256
 
@@ -33,7 +34,7 @@ class Footage:
 
 
 @torch.no_grad()
-def shoot(pictures: np.ndarray, vae: VAE, clip: CLIPVision, *, on_step=None) -> Footage:
+def shoot(pictures: np.ndarray, vae: VAE, clip: CLIPVision, *, on_step: OnTrained | None = None) -> Footage:
     """Encode pictures n H W 3 uint8, whose sides are multiples of 8."""
     z, tokens = [], []
     for k, picture in enumerate(pictures):
@@ -54,7 +55,7 @@ def load(home: Path) -> Footage:
     return Footage(tensors["pictures"], tensors["z"], tensors["tokens"])
 
 
-def build(home: Path, vae: VAE, clip: CLIPVision, *, on_step=None) -> Footage:
+def build(home: Path, vae: VAE, clip: CLIPVision, *, on_step: OnTrained | None = None) -> Footage:
     """Encode the training pictures of the library and keep them in `home`."""
     _, pictures = library.stills(size=SIZE, judging=False)
     found = shoot(pictures, vae, clip, on_step=on_step)

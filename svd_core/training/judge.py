@@ -28,7 +28,7 @@ class Choice:
     """How one clip is sampled."""
 
     seed: int = 0
-    motion_bucket_id: float = 127
+    motion_bucket_id: int = 127
     sigmas: Tensor | None = None  # 25 Karras levels
     sampler: str = "euler"
     cfg: tuple[float, float] = (1.0, 1.0)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,9 @@ from torch import Tensor, nn
 from . import state
 from .optimizer import Optimizer
 
-Loss = Callable[[nn.Module, np.random.Generator, int], tuple[Tensor, dict[str, float]]]
+Facts = dict[str, float]  # what a step reports, by name
+Loss = Callable[[Any, np.random.Generator, int], tuple[Tensor, Facts]]  # (its own model, rng, step)
+OnTrained = Callable[[int, int, Facts], None]  # (step, steps, facts) after each step
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ class Training:
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimizer = Optimizer(self.parameters, muon=run.muon, gentle=run.gentle)
         self.ema = {name: p.detach().clone() for name, p in self.parameters.items()}
-        self.step, self.history, self.window = 0, [], []
+        self.step = 0
+        self.history: list[Facts] = []
+        self.window: list[Facts] = []
         self.replicas = [model, *(self.replica() for _ in range(run.workers - 1))]
 
     def replica(self) -> nn.Module:
@@ -73,7 +78,11 @@ class Training:
 
     def save(self) -> None:
         """Write the resume file; the previous one stays if that fails."""
-        parts = {"model.": self.parameters, "ema.": self.ema, "optimizer.": self.optimizer.state}
+        parts: dict[str, Mapping[str, Tensor]] = {
+            "model.": self.parameters,
+            "ema.": self.ema,
+            "optimizer.": self.optimizer.state,
+        }
         tensors = {prefix + name: tensor for prefix, part in parts.items() for name, tensor in part.items()}
         state.save(
             self.path,
@@ -97,7 +106,7 @@ class Training:
         self.step, self.history, self.window = facts["step"], facts["history"], facts.get("window", [])
 
     @torch.no_grad()
-    def load(self, tensors: dict[str, Tensor], into: dict[str, Tensor]) -> None:
+    def load(self, tensors: Mapping[str, Tensor], into: Mapping[str, Tensor]) -> None:
         different = sorted(tensors.keys() ^ into.keys())
         different += [n for n in tensors.keys() & into.keys() if tensors[n].shape != into[n].shape]
         if different:
@@ -112,7 +121,7 @@ class Training:
         """The model's state dict with the averaged weights."""
         return {**self.model.state_dict(), **self.ema}
 
-    def work(self, worker: int, loss: Loss) -> list[tuple[float, dict[str, float]]]:
+    def work(self, worker: int, loss: Loss) -> list[tuple[float, Facts]]:
         """Differentiate this worker's share of the step's parts."""
         model, results = self.replicas[worker], []
         device = next(model.parameters()).device.type
@@ -132,7 +141,7 @@ class Training:
                     p.grad = q.grad if p.grad is None else p.grad.add_(q.grad)
                     q.grad = None
 
-    def advance(self, loss: Loss) -> dict[str, float]:
+    def advance(self, loss: Loss) -> Facts:
         """One step; a loss or gradient that is not finite stops the run before it reaches the weights."""
         if self.run.workers == 1:
             shares = [self.work(0, loss)]
@@ -157,7 +166,7 @@ class Training:
             **{name: sum(f[name] for _, f in results) / len(results) for name in results[0][1]},
         }
 
-    def note(self, facts: dict[str, float]) -> None:
+    def note(self, facts: Facts) -> None:
         """Keep the means of every 20 steps."""
         self.window.append(facts)
         if len(self.window) == 20 or self.step == self.run.steps:
@@ -166,7 +175,13 @@ class Training:
             self.window = []
 
 
-def train(training: Training, loss: Loss, *, on_step=None, on_sheet=None) -> None:
+def train(
+    training: Training,
+    loss: Loss,
+    *,
+    on_step: OnTrained | None = None,
+    on_sheet: Callable[[Training], None] | None = None,
+) -> None:
     """Run to the last step, resuming if possible; `on_step(step, steps, facts)`,
     `on_sheet(training)` now and then.
     """

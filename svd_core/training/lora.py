@@ -23,7 +23,7 @@ class Adapted(nn.Module):
     so that nothing scales the product.
     """
 
-    def __init__(self, base: nn.Module, *, rank: int, generator: torch.Generator):
+    def __init__(self, base: nn.Linear, *, rank: int, generator: torch.Generator):
         super().__init__()
         c_out, c_in = base.weight.shape
         if rank > min(c_out, c_in):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import cv2
 import numpy as np
 import torch
@@ -24,7 +27,7 @@ def grey(frames: Tensor) -> np.ndarray:
 def optical_flow(frames: Tensor) -> np.ndarray:
     """DIS flow of each step in pixels: t 3 H W in [-1, 1] -> t-1 H W 2"""
     light = grey(frames)
-    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)  # its type denies the None
     return np.stack([dis.calc(a, b, None) for a, b in zip(light, light[1:])])
 
 
@@ -70,12 +73,12 @@ def best_affine(frames: Tensor) -> np.ndarray | None:
     None where nothing fits.
     """
     first, last = grey(frames[:1])[0], grey(frames[-1:])[0]
-    best, found = -1.0, None
+    best, found, everywhere = -1.0, None, np.ones_like(last)
     for start in range(0, first.shape[1] // 5, 4):  # the fit finds only what it starts near to
-        guess = np.float32([[1, 0, -start], [0, 1, 0]])
+        guess = np.array([[1, 0, -start], [0, 1, 0]], np.float32)
         stop = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 60, 1e-5)
         try:
-            agreement, warp = cv2.findTransformECC(first, last, guess, cv2.MOTION_AFFINE, stop, None, 5)
+            agreement, warp = cv2.findTransformECC(first, last, guess, cv2.MOTION_AFFINE, stop, everywhere, 5)
         except cv2.error:  # it did not converge
             continue
         if agreement > best:
@@ -93,10 +96,10 @@ def wholeness(frames: Tensor) -> float:
     if found is None:
         return 0.0
     H, W = frames.shape[-2:]
-    how = dict(dsize=(W, H), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
+    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     picture = frames[-1].clamp(-1, 1).movedim(0, -1).contiguous().numpy()
-    moved = torch.from_numpy(cv2.warpAffine(picture, found, **how)).movedim(-1, 0)
-    inside = torch.from_numpy(cv2.warpAffine(np.ones((H, W), np.float32), found, **how)) > 0.999
+    moved = torch.from_numpy(cv2.warpAffine(picture, found, (W, H), flags=how)).movedim(-1, 0)
+    inside = torch.from_numpy(cv2.warpAffine(np.ones((H, W), np.float32), found, (W, H), flags=how)) > 0.999
     return psnr(moved[:, inside], frames[0].clamp(-1, 1)[:, inside])
 
 
@@ -132,7 +135,7 @@ def chroma_slope(frames: Tensor, reference: Tensor) -> Tensor:
     return (found * wanted).sum((0, 2, 3)) / wanted.square().sum((0, 2, 3))
 
 
-def spearman(a, b) -> float:
+def spearman(a: Sequence[float], b: Sequence[float]) -> float:
     """Rank correlation of two short sequences; 0 where one is constant."""
-    ranks = [np.argsort(np.argsort(v)).astype(float) for v in (a, b)]
-    return float(np.corrcoef(*ranks)[0, 1]) if all(r.std() > 0 for r in ranks) else 0.0
+    x, y = (np.argsort(np.argsort(v)).astype(float) for v in (a, b))
+    return float(np.corrcoef(x, y)[0, 1]) if x.std() > 0 and y.std() > 0 else 0.0

@@ -36,8 +36,8 @@ class Optimizer:
         *,
         muon: bool,
         gentle: tuple[str, ...] = (),
-        betas=(0.9, 0.99),
-        weight_decay=0.01,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.01,
     ):
         self.parameters, self.betas, self.weight_decay = parameters, betas, weight_decay
         self.hidden = {
@@ -73,14 +73,14 @@ class Optimizer:
 
     def _muon(self) -> dict[str, Tensor]:
         """Matrices of one shape are orthogonalised together: many are small."""
-        shapes: dict[tuple[int, int], list[str]] = {}
+        shapes: dict[tuple[int, ...], list[str]] = {}
         directions = {}
         for name in sorted(self.hidden):
             if (grad := self.parameters[name].grad) is not None:
                 momentum = self.state[f"first.{name}"].lerp_(grad, 0.05)
                 directions[name] = grad.lerp(momentum, 0.95).flatten(1)  # Nesterov
                 shapes.setdefault(tuple(directions[name].shape), []).append(name)
-        updates = {}
+        updates: dict[str, Tensor] = {}
         for shape, names in shapes.items():
             matrices = (
                 orthogonalise(torch.stack([directions[name] for name in names])) * 0.2 * max(shape) ** 0.5

@@ -79,10 +79,10 @@ def random_crop(rng: np.random.Generator, *, size: int) -> np.ndarray:
     smallest, largest = min(0.75 * size, min(image.size)), min(image.size)
     side = smallest * (largest / smallest) ** rng.random()
     x, y = rng.random() * (image.width - side), rng.random() * (image.height - side)
-    patch = image.resize(
+    square = image.resize(
         (size, size), Image.Resampling.BICUBIC, box=(x, y, x + side, y + side), reducing_gap=3.0
     )
-    patch = np.asarray(patch, np.float32) / 255
+    patch = np.asarray(square, np.float32) / 255
     if rng.random() < 0.5:
         patch = patch[:, ::-1]
     return regrade(rng, patch)

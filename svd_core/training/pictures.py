@@ -21,12 +21,12 @@ def save(path: Path, image: Image.Image) -> None:
 
 def sheet(rows: list[Tensor]) -> Image.Image:
     """Rows of pictures, each t 3 H W in [-1, 1]."""
-    rows = [
+    strips = [
         np.concatenate(list(((r.float().clamp(-1, 1) + 1) * 127.5).movedim(1, -1).byte().numpy()), axis=1)
         for r in rows
     ]
-    width = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 4), (0, width - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    width = max(strip.shape[1] for strip in strips)
+    padded = [np.pad(s, ((0, 4), (0, width - s.shape[1]), (0, 0)), constant_values=255) for s in strips]
     return Image.fromarray(np.concatenate(padded))
 
 

@@ -6,8 +6,10 @@ were run here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import VAE
 from . import autoencoder, diffusion, export, footage, library, nano, pictures, state
-from .loop import Loss, Training, train
+from .loop import Loss, OnTrained, Training, train
 
 VAE_STAGES, UNET_STAGES = ("vae", "temporal"), ("camera", "finish")
 ORDER = ("vae", "temporal", "footage", "camera", "finish")
@@ -55,31 +57,32 @@ def build_vae(home: Path, shipped: Path, name: str | None = None) -> VAE:
     """
     config: VAEConfig = nano.IMAGE_VAE if name == "vae" else replace(nano.IMAGE_VAE, temporal=True)
     model = VAE(config)
-    overlay(model, checkpoint.read(shipped).vae, home, before(name, VAE_STAGES))
+    overlay(model, checkpoint.read(shipped).network("vae").tensors, home, before(name, VAE_STAGES))
     return model
 
 
 def build_unet(home: Path, shipped: Path, name: str | None = None) -> VideoUNet:
     """The U-Net that a stage starts from."""
     model = VideoUNet(nano.UNET)
-    overlay(model, checkpoint.read(shipped).unet, home, before(name, UNET_STAGES))
+    overlay(model, checkpoint.read(shipped).network("unet").tensors, home, before(name, UNET_STAGES))
     return model
 
 
 def build_clip(shipped: Path) -> CLIPVision:
     """The image tower, which no stage trains."""
     model = CLIPVision(nano.CLIP)
-    model.load_state_dict({n: t.float() for n, t in checkpoint.read(shipped).clip.items()})
+    tensors = checkpoint.read(shipped).network("clip").tensors
+    model.load_state_dict({n: t.float() for n, t in tensors.items()})
     return model
 
 
-def build_footage(home: Path, shipped: Path, *, on_step=None) -> None:
+def build_footage(home: Path, shipped: Path, *, on_step: OnTrained | None = None) -> None:
     """Encode the stills once, by the autoencoder as it is now."""
     with torch.no_grad():
         footage.build(home, build_vae(home, shipped), build_clip(shipped), on_step=on_step)
 
 
-def build_loss(name: str, model: nn.Module, home: Path, shipped: Path) -> Loss:
+def build_loss(name: str, model: VideoUNet | VAE, home: Path, shipped: Path) -> Loss:
     """What the stage minimises."""
     if name in UNET_STAGES:
         vae = build_vae(home, shipped)
@@ -87,14 +90,21 @@ def build_loss(name: str, model: nn.Module, home: Path, shipped: Path) -> Loss:
     _, stills = library.stills(size=footage.SIZE, judging=False)
     if name == "vae":
         return autoencoder.ImageLoss(stills, sizes=(64, 64, 64, 96, 128), pixels=24576, guided_steps=200)
+    assert isinstance(model, VAE), name
     autoencoder.freeze_space(model)
     return autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1)
 
 
-def train_stage(name: str, home: Path, *, shipped: Path, changes: dict[str, float], on_step=None) -> Training:
+def train_stage(
+    name: str,
+    home: Path,
+    *,
+    shipped: Path,
+    changes: Mapping[str, Any],
+    on_step: OnTrained | None = None,
+) -> Training:
     """Run one stage to its last step, or go on with it."""
-    build = build_unet if name in UNET_STAGES else build_vae
-    model = build(home, shipped, name)
+    model = (build_unet if name in UNET_STAGES else build_vae)(home, shipped, name)
     loss = build_loss(name, model, home, shipped)
     training = Training(model, replace(nano.RUNS[name], **changes), home / f"{name}.safetensors")
     train(training, loss, on_step=on_step, on_sheet=lambda t: draw(t, home))
