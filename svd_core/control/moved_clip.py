@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..frames.warp import fill
+from ..frames.splat import fill
 from .paths import Drawing
 
 SAMPLES = 32  # straight pieces a curve is made of, between two points

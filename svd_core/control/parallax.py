@@ -7,7 +7,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..frames.warp import fill, splat, warp
+from ..frames.splat import fill, splat
+from ..frames.warp import warp
 from .camera import ERODED, dilate, erode, intrinsics, rotation
 
 FARTHEST = 4.0  # times as far as the nearest, as a relative depth map leaves open

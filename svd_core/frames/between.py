@@ -11,7 +11,8 @@ from torch import Tensor
 from .filters import gaussian, smooth
 from .flow import EPSILON_DATA, QUALITIES, bidirectional, windowed
 from .keep import keep_light, keep_still, stillness, unmatched
-from .warp import fill, splat, warp
+from .splat import fill, splat
+from .warp import warp
 
 PHOTOMETRIC = 30.0  # how fast a colour difference takes trust from a flow vector
 LEAST_TRUST = 1e-4  # left to a vector that nothing confirms
