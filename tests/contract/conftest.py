@@ -6,17 +6,17 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.conftest import host_path
-from tests.contract.road import CHECKPOINTS, Road, graph
+from tests.contract.graphs import CHECKPOINTS, Running, graph
 
 
 @pytest.fixture(scope="session")
 def start(start_server, tmp_path_factory):
-    """`with start() as road`: a server of its own."""
+    """`with start() as running`: a server of its own."""
 
     @contextlib.contextmanager
     def run():
         with start_server(host_path()) as server:
-            yield Road(server, tmp_path_factory.mktemp("made"))
+            yield Running(server, tmp_path_factory.mktemp("made"))
 
     return run
 
@@ -28,15 +28,15 @@ def alone(start):
     """
 
     def first(model):
-        with start() as road:
-            return road.make(graph(model))
+        with start() as running:
+            return running.make(graph(model))
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(CHECKPOINTS, pool.map(first, CHECKPOINTS)))
 
 
 @pytest.fixture(scope="session")
-def road(start):
+def running(start):
     """A server of the contract's tests, whose first graph was `nano`'s."""
     with start() as running:
         running.first = running.make(graph())

@@ -14,7 +14,7 @@ import pytest
 from scripts import cache
 from scripts.server import make_base
 from tests.conftest import NANO, host_path
-from tests.contract.road import SAMPLE, every_node
+from tests.contract.graphs import SAMPLE, every_node
 from tests.make_checkpoint import write_checkpoint, write_controlnet, write_lora
 
 ROOT = Path(__file__).resolve().parents[2]

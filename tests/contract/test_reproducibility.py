@@ -7,24 +7,24 @@ import pytest
 from scripts import replay
 from scripts.host import Host
 from tests.conftest import host_path
-from tests.contract.road import graph
+from tests.contract.graphs import graph
 
 
-def test_two_fresh_servers_give_the_same_bytes(road, alone):
-    assert road.first.frames == alone["nano"].frames
-    assert road.first.video == alone["nano"].video
+def test_two_fresh_servers_give_the_same_bytes(running, alone):
+    assert running.first.frames == alone["nano"].frames
+    assert running.first.video == alone["nano"].video
 
 
-def test_another_seed_gives_other_frames(road):
-    assert road.make(graph(seed=1)).frames != road.first.frames
+def test_another_seed_gives_other_frames(running):
+    assert running.make(graph(seed=1)).frames != running.first.frames
 
 
-def test_manifest_names_what_the_clip_was_made_from(road):
-    found = road.first.manifest
+def test_manifest_names_what_the_clip_was_made_from(running):
+    found = running.first.manifest
     assert found["frames"]["shape"] == [2, 64, 64, 3]
     assert found["seeds"] == {"3.seed": 0, "4.seed": 0}
     assert list(found["weights"]) == ["svd-nano (embedded)"]
-    assert list(found["inputs"]) == [road.photo]
+    assert list(found["inputs"]) == [running.photo]
     assert set(found["versions"]) == {"PureSVD", "ComfyUI", "torch", "Python"}
     assert found["versions"]["ComfyUI"] == Host(host_path(), None).version
     assert found["machine"]["device"] == "cpu"
@@ -32,34 +32,34 @@ def test_manifest_names_what_the_clip_was_made_from(road):
     assert set(found["graph"]) == {"1", "2", "3", "4", "5", "record"}, "what comes after is not part of it"
 
 
-def test_equal_runs_write_equal_manifests(road, alone):
-    assert road.first.manifest == alone["nano"].manifest
+def test_equal_runs_write_equal_manifests(running, alone):
+    assert running.first.manifest == alone["nano"].manifest
 
 
-def test_replay_runs_the_graph_anew_and_finds_the_same_frames(road, tmp_path, capsys):
+def test_replay_runs_the_graph_anew_and_finds_the_same_frames(running, tmp_path, capsys):
     path = tmp_path / "manifest.json"
-    path.write_text(json.dumps(road.first.manifest), encoding="utf-8")
-    before = road.server.log.count("Prompt executed")
-    assert replay.main([str(path), "--server", road.client.server]) == 0
+    path.write_text(json.dumps(running.first.manifest), encoding="utf-8")
+    before = running.server.log.count("Prompt executed")
+    assert replay.main([str(path), "--server", running.client.server]) == 0
     assert capsys.readouterr().out == "the frames are the same, bit for bit\n"
-    assert road.server.log.count("Prompt executed") == before + 1
+    assert running.server.log.count("Prompt executed") == before + 1
 
 
-def test_replay_names_the_photo_that_was_changed(road, tmp_path, capsys):
-    manifest = road.make(graph(seed=2)).manifest
+def test_replay_names_the_photo_that_was_changed(running, tmp_path, capsys):
+    manifest = running.make(graph(seed=2)).manifest
     path = tmp_path / "manifest.json"
-    photo = road.server.base / "input" / road.photo
+    photo = running.server.base / "input" / running.photo
     kept = photo.read_bytes()
     from PIL import Image
 
     path.write_text(json.dumps(manifest), encoding="utf-8")
     try:
         Image.new("RGB", (64, 64), "red").save(photo)
-        assert replay.main([str(path), "--server", road.client.server]) == 1
+        assert replay.main([str(path), "--server", running.client.server]) == 1
     finally:
         photo.write_bytes(kept)
     said = capsys.readouterr().out
-    assert said.startswith(f"the frames differ: inputs {road.photo} is ")
+    assert said.startswith(f"the frames differ: inputs {running.photo} is ")
     assert said.count("\n") == 1
 
 

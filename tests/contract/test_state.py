@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from clients.puresvd_client import Refused
-from tests.contract.road import graph, set_photo
+from tests.contract.graphs import graph, set_photo
 
 LOAD, DESCRIBE, SAMPLE, DECODE = "2", "3", "4", "5"  # nodes of the graph
 _marks = (f"run {i}" for i in itertools.count())  # each makes the server compute once more
@@ -19,9 +19,9 @@ def again(model="nano", **changes):
     return graph(model, remake=next(_marks), **changes)
 
 
-def test_models_take_turns(road, alone):
+def test_models_take_turns(running, alone):
     for model in ("random", "nano", "random", "nano"):
-        assert road.make(again(model)).frames == alone[model].frames, model
+        assert running.make(again(model)).frames == alone[model].frames, model
 
 
 FAILURES = {
@@ -35,34 +35,36 @@ FAILURES = {
 
 
 @pytest.mark.parametrize("stage", FAILURES)
-def test_failed_run_leaves_nothing_behind(stage, road, alone):
+def test_failed_run_leaves_nothing_behind(stage, running, alone):
     changes, sentence = FAILURES[stage]
     with pytest.raises(Refused, match=sentence):
-        road.make(again(**changes))
-    assert road.make(again()).frames == alone["nano"].frames
+        running.make(again(**changes))
+    assert running.make(again()).frames == alone["nano"].frames
 
 
-def test_file_deleted_after_listing_fails_in_one_sentence_and_leaves_nothing_behind(road, alone):
-    path = road.server.base / "models" / "checkpoints" / "deleted.safetensors"
+def test_file_deleted_after_listing_fails_in_one_sentence_and_leaves_nothing_behind(running, alone):
+    path = running.server.base / "models" / "checkpoints" / "deleted.safetensors"
     path.write_bytes(b"")
-    road.client.get("/object_info/PureSVDLoadCheckpoint")  # lists it
+    running.client.get("/object_info/PureSVDLoadCheckpoint")  # lists it
     prompt = again()
     prompt[LOAD]["inputs"]["ckpt_name"] = path.name
     with pytest.raises(Refused, match="deleted.safetensors is empty"):
-        road.make(prompt)
+        running.make(prompt)
     path.unlink()
     with pytest.raises(Refused, match="PureSVDLoadCheckpoint .*deleted.safetensors"):
-        road.make(prompt)
-    assert road.make(again()).frames == alone["nano"].frames
+        running.make(prompt)
+    assert running.make(again()).frames == alone["nano"].frames
 
 
-async def cancelled(road, prompt, node):
+async def cancelled(running, prompt, node):
     """Cancel as soon as the node is at work; returns the last event of the run."""
     own = "cancels"
     async with (
-        aiohttp.ClientSession(road.client.server) as session,
+        aiohttp.ClientSession(running.client.server) as session,
         session.ws_connect(f"/ws?clientId={own}") as events,
-        session.post("/prompt", json={"prompt": set_photo(prompt, road.photo), "client_id": own}) as queued,
+        session.post(
+            "/prompt", json={"prompt": set_photo(prompt, running.photo), "client_id": own}
+        ) as queued,
     ):
         assert queued.status == 200, await queued.text()
         async for message in events:
@@ -81,14 +83,14 @@ NOTICED = {
 
 
 @pytest.mark.parametrize("node", LONG)
-def test_cancelled_run_leaves_nothing_behind(node, road, alone):
+def test_cancelled_run_leaves_nothing_behind(node, running, alone):
     prompt = again(**LONG[node])
     if node == LOAD:
         prompt[LOAD]["inputs"]["remake"] = next(_marks)  # else it is not loaded again
-    last = asyncio.run(asyncio.wait_for(cancelled(road, prompt, node), timeout=60))
+    last = asyncio.run(asyncio.wait_for(cancelled(running, prompt, node), timeout=60))
     assert last["type"] == "execution_interrupted"
     assert last["data"]["node_id"] in NOTICED.get(node, (node,))
-    assert road.make(again()).frames == alone["nano"].frames
+    assert running.make(again()).frames == alone["nano"].frames
 
 
 def memory(server):
@@ -102,12 +104,12 @@ def test_fifty_runs_leave_memory_where_it_was(start):
     """Resident memory after each run has ended; a run may not even keep as much as its frames (6 KB were
     measured).
     """
-    with start() as road:
+    with start() as running:
         for seed in range(50, 55):  # the first ones load libraries and grow the pools of the allocator
-            road.make(graph(seed=seed))
-        before = memory(road.server)
+            running.make(graph(seed=seed))
+        before = memory(running.server)
         for seed in range(50):
-            made = road.make(graph(seed=seed))
-        grown = memory(road.server) - before
+            made = running.make(graph(seed=seed))
+        grown = memory(running.server) - before
     assert abs(grown) < 0.05 * before
     assert grown < 50 * 4 * math.prod(made.manifest["frames"]["shape"])

@@ -10,7 +10,7 @@ import urllib.request
 import pytest
 
 from clients.puresvd_client import NO_PROXY
-from tests.contract.road import every_node
+from tests.contract.graphs import every_node
 from tests.contract.strategies import TABLE
 from tests.contract.test_properties import REMEDY
 
@@ -53,18 +53,18 @@ def outcome(client, prompt, end):
 
 
 @pytest.mark.parametrize("node_id", TABLE)
-def test_wrong_widget_values_are_refused_in_words(node_id, road):
-    prompt = every_node(road.photo)
+def test_wrong_widget_values_are_refused_in_words(node_id, running):
+    prompt = every_node(running.photo)
     key = next(key for key, node in prompt.items() if node["class_type"] == node_id)
     prompt["end"] = {"class_type": "PreviewAny", "inputs": {"source": [key, 0]}}
-    known = road.client.get(f"/object_info/{node_id}")[node_id]["input"]
+    known = running.client.get(f"/object_info/{node_id}")[node_id]["input"]
     tried = 0
     for name, (kind, *options) in {**known["required"], **known.get("optional", {})}.items():
         if not isinstance(prompt[key]["inputs"].get(name), list) and name in prompt[key]["inputs"]:
             for value in wrong_values(kind, options[0] if options else {}):
                 changed = json.loads(json.dumps(prompt))
                 changed[key]["inputs"][name] = value
-                check(*outcome(road.client, changed, "end"), key, name, value, kind)
+                check(*outcome(running.client, changed, "end"), key, name, value, kind)
                 tried += 1
     assert tried >= len(TEXTS)
 

@@ -188,7 +188,7 @@ def describe(host):
 
 @pytest.fixture(scope="session")
 def video(host, describe):
-    """video(trio, image, **changes) -> latent samples of our simple road, 3 steps."""
+    """video(trio, image, **changes) -> latent samples of our simple workflow, 3 steps."""
 
     def run(trio, image, model=None, conditioning=None, **changes):
         positive, negative, latent = conditioning or [item[0] for item in describe(trio, image)]

@@ -1,4 +1,4 @@
-"""Decoding in the host: one result whatever the road and the memory, native VAEs included."""
+"""Decoding in the host: one result whatever the path and the memory, native VAEs included."""
 
 from types import SimpleNamespace
 

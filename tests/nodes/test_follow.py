@@ -61,16 +61,16 @@ def follow(host, ours, scene):
 
 @pytest.fixture(scope="module")
 def sample(host, scene):
-    """sample(road, model, latent, denoise) -> latents by a native path or ours, from the start level"""
+    """sample(node_id, model, latent, denoise) -> latents by a native path or ours, from the start level"""
 
-    def run(road, model, latent, denoise, *, sampler="euler"):
+    def run(node_id, model, latent, denoise, *, sampler="euler"):
         common = {"positive": scene["positive"], "negative": scene["negative"]}
-        if road == "KSampler":
+        if node_id == "KSampler":
             given = {"seed": 3, "steps": STEPS, "cfg": 1.0, "sampler_name": sampler, "scheduler": "karras"}
-            return host.run(road, model=model, latent_image=latent, denoise=denoise, **given, **common)[0][
+            return host.run(node_id, model=model, latent_image=latent, denoise=denoise, **given, **common)[0][
                 "samples"
             ]
-        if road == "PureSVDSample":
+        if node_id == "PureSVDSample":
             given = {
                 "seed": 3,
                 "steps": STEPS,
@@ -79,7 +79,7 @@ def sample(host, scene):
                 "curve": "linear",
                 "schedule": "karras",
             }
-            return host.run(road, model=model, latent=latent, sampler=sampler, **given, **common)[0][
+            return host.run(node_id, model=model, latent=latent, sampler=sampler, **given, **common)[0][
                 "samples"
             ]
         levels = {"sigma_max": 700.0, "sigma_min": 0.002, "rho": 7.0, "denoise": 1.0}
@@ -98,20 +98,20 @@ def sample(host, scene):
     return run
 
 
-ROADS = ("PureSVDSample", "SamplerCustomAdvanced", "KSampler")
+SAMPLERS = ("PureSVDSample", "SamplerCustomAdvanced", "KSampler")
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_a_clip_held_to_the_end_comes_out(follow, sample, road, error):
+@pytest.mark.parametrize("node_id", SAMPLERS)
+def test_a_clip_held_to_the_end_comes_out(follow, sample, node_id, error):
     model, latent, denoise = follow(strong_level=0.0, mask=None)
-    assert error(sample(road, model, latent, denoise), latent["samples"]) < 1e-4
+    assert error(sample(node_id, model, latent, denoise), latent["samples"]) < 1e-4
     assert float(latent["samples"].std()) > 0.1
 
 
-@pytest.mark.parametrize("road", ROADS)
-def test_a_mask_of_nothing_changes_nothing(ours, follow, sample, scene, road):
+@pytest.mark.parametrize("node_id", SAMPLERS)
+def test_a_mask_of_nothing_changes_nothing(ours, follow, sample, scene, node_id):
     model, latent, denoise = follow(mask=torch.zeros_like(scene["mask"]))
-    assert torch.equal(sample(road, model, latent, denoise), sample(road, ours.model, latent, denoise))
+    assert torch.equal(sample(node_id, model, latent, denoise), sample(node_id, ours.model, latent, denoise))
 
 
 def test_what_is_outside_the_mask_is_sampled(follow, sample, scene):

@@ -199,13 +199,13 @@ def test_short_and_long_forms_say_the_same():
         ("[[[0.5, 0.5], [1e999, 0.5]]]", "use a number"),
         ("[[[1.5, 0.5], [0.5, 0.5]]]", "the start of path 1 holds 1.5"),
         ("[[[0.5, 0.5], [7, 0.5]]]", "use a number from -1 to 2"),
-        ("[[[0.5, 0.5], [0.5]]]", "a point is"),
+        ("[[[0.5, 0.5], [0.5]]]", "a point as"),
         ("[[[0.5, 0.5], [true, 0.5]]]", "use a number"),
-        ('[{"points": [[0, 0], [1, 1]], "colour": 1}]', "may have"),
+        ('[{"points": [[0, 0], [1, 1]], "colour": 1}]', "and if you like"),
         ('[{"points": [[0, 0], [1, 1]], "scale": 0}]', "the scale of path 1 holds 0"),
         ('[{"points": [[0, 0], [1, 1]], "polygon": [[0, 0], [1, 1]]}]', "the polygon of path 1 has 2 points"),
         ('{"pins": [[0.5, 1.2]]}', "pin 1 holds 1.2"),
-        ('{"pins": [0.5, 0.5]}', "a point is"),
+        ('{"pins": [0.5, 0.5]}', "a point as"),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_in_a_sentence(text, sentence):

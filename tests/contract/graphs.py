@@ -1,4 +1,4 @@
-"""The whole road from photo to video, at the smallest size."""
+"""The whole path from photo to video, at the smallest size."""
 
 import hashlib
 import json
@@ -52,7 +52,7 @@ class Made:
         return f"frames {self.frames[:12]}, file {hashlib.sha256(self.video).hexdigest()[:12]}"
 
 
-class Road:
+class Running:
     """One server and the photo it has been given."""
 
     def __init__(self, server, folder: Path):
