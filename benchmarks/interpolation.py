@@ -21,13 +21,10 @@ from benchmarks.interpolation_rivals import CLASSICAL, rivals
 from svd_core.frames.between import by_flow
 from svd_core.frames.flow import QUALITIES
 from svd_core.frames.video import interpolate
+from svd_core.quality.photo import psnr
 
 OURS = "ours, balanced"  # the default
 FLICKER_FRAMES = 25  # length of the clips that flicker
-
-
-def psnr(a: Tensor, b: Tensor) -> float:
-    return float(-10 * (a - b).square().mean().clamp(min=1e-10).log10())
 
 
 def ssim(a: Tensor, b: Tensor) -> float:

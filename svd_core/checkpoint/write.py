@@ -15,6 +15,7 @@ from .checkpoint import Checkpoint, require_whole
 from .convert import unet_to_diffusers, vae_to_diffusers
 from .header import BITS
 from .presets import METADATA
+from .whole import replace_file
 
 _DTYPES = {
     torch.float64: "F64",
@@ -32,6 +33,10 @@ def write_safetensors(
     path: str | os.PathLike[str], tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write a file in the memory of one tensor; it appears under its name only when it is whole."""
+    replace_file(path, lambda partial: _fill(partial, tensors, metadata))
+
+
+def _fill(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -> None:
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     ordered = sorted(
         tensors, key=lambda name: -BITS[_DTYPES[tensors[name].dtype]]
@@ -45,17 +50,11 @@ def write_safetensors(
         at += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    part = f"{os.fspath(path)}.part"
-    try:
-        with open(part, "wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for name in ordered:
-                flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-                file.write(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
-        os.replace(part, path)
-    finally:
-        if os.path.exists(part):
-            os.remove(part)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for name in ordered:
+            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+            file.write(flat.view(torch.uint8).numpy().data if flat.numel() else b"")
 
 
 def to_diffusers_folder(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> Path:

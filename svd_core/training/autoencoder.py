@@ -49,8 +49,8 @@ class Guide:
         return (F.conv2d(x, self.kernel, stride=8) - self.mean) * self.gain
 
 
-def psnr(mse: Tensor) -> Tensor:
-    """Of frames in [-1, 1]."""
+def decibels(mse: Tensor) -> Tensor:
+    """PSNR of frames in [-1, 1] whose mean square error is known."""
     return -10 * torch.log10(mse / 4 + 1e-10)
 
 
@@ -144,7 +144,7 @@ class ImageLoss:
         posterior = (logvar - 2 * np.log(POSTERIOR * STD)).square().mean()
         loss = (mse + 1e-4).sqrt().mean() + 0.1 * gradient_error(y0, y) + 0.5 * colour_error(y0, y)
         loss = loss + latents + 0.3 * equivariance + 0.05 * spread + 1e-3 * posterior
-        return loss, {"psnr": float(psnr(mse.detach()).mean()), "equivariance": float(equivariance.detach())}
+        return loss, {"psnr": float(decibels(mse.detach()).mean()), "equivariance": float(equivariance.detach())}
 
 
 def freeze_space(vae: VAE) -> None:
@@ -182,4 +182,4 @@ class TemporalLoss:
         mse = (y - x).square().mean((1, 2, 3, 4))
         flicker = (y.diff(dim=1) - x.diff(dim=1)).abs().mean()
         loss = (mse + 1e-4).sqrt().mean() + 0.1 * gradient_error(x, y) + flicker
-        return loss, {"psnr": float(psnr(mse.detach()).mean()), "flicker": float(flicker.detach())}
+        return loss, {"psnr": float(decibels(mse.detach()).mean()), "flicker": float(flicker.detach())}

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from ..checkpoint.convert import clip_to_openclip, fold_quant_conv
 from ..checkpoint.identify import EMBEDDERS, FIRST, UNET, VISUAL
 from ..checkpoint.presets import METADATA, Hints, Preset, hints_json
+from ..checkpoint.write import write_safetensors
 from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import SCALE, VAE
 from .library import to_tensor
-from .state import replace_file
 
 
 def single_file(unet: VideoUNet, vae: VAE, clip: CLIPVision) -> dict[str, Tensor]:
@@ -69,4 +68,4 @@ def write(
         latent_rgb_factors=factors,
     )
     tensors, metadata = single_file(unet, vae, clip), {METADATA: hints_json(hints), "format": "pt"}
-    replace_file(path, lambda partial: save_file(tensors, partial, metadata=metadata))
+    write_safetensors(path, tensors, metadata)

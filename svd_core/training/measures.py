@@ -11,12 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..quality import photo
 from .autoencoder import CHROMA, gradient_error
 
 
 def psnr(a: Tensor, b: Tensor) -> float:
     """Of pictures in [-1, 1], clamped as a viewer sees them."""
-    return float(-10 * torch.log10((a.clamp(-1, 1) - b.clamp(-1, 1)).square().mean() / 4))
+    return photo.psnr(*((x.clamp(-1, 1) + 1) / 2 for x in (a, b)))
 
 
 def grey(frames: Tensor) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from .state import replace_file
+from ..checkpoint.whole import replace_file
 
 WIDTH, HEIGHT, MARGIN = 640, 240, 40
 

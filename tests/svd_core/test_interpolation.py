@@ -13,6 +13,7 @@ from svd_core.frames.cuts import is_cut, likeness  # noqa: E402
 from svd_core.frames.flow import QUALITIES, bidirectional, windowed  # noqa: E402
 from svd_core.frames.grid import count, rate  # noqa: E402
 from svd_core.frames.video import interpolate  # noqa: E402
+from svd_core.quality.photo import psnr  # noqa: E402
 
 
 def texture(H, W, seed=0, grain=6):
@@ -24,10 +25,6 @@ def texture(H, W, seed=0, grain=6):
 def pan(t, H=48, W=64, step=3, seed=0):
     wide = texture(H, W + step * t, seed)
     return torch.cat([wide[..., step * i : step * i + W] for i in range(t)])
-
-
-def psnr(a, b):
-    return -10 * math.log10(float((a - b).square().mean()) + 1e-12)
 
 
 def swapped(a, b, times, around):

@@ -6,11 +6,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 from torch.testing import assert_close
 
+from svd_core.checkpoint import write
+from svd_core.checkpoint.whole import replace_file
 from svd_core.training import state
 from svd_core.training.loop import Run, Training, train
 from svd_core.training.optimizer import Optimizer, orthogonalise
@@ -80,15 +81,15 @@ def test_run_killed_after_any_step_ends_with_the_same_numbers(tmp_path, last, sa
 def test_full_disk_while_training_leaves_a_file_to_go_on_from(tmp_path, monkeypatch):
     whole = make_training(tmp_path / "whole")
     train(whole, regression)
-    training, write = make_training(tmp_path / "parts"), state.save_file
+    training, fill = make_training(tmp_path / "parts"), write._fill
 
-    def fill(tensors, path, metadata):
+    def half(path, tensors, metadata):
         if training.step == 4:
             path.write_bytes(b"half of it")
-            raise SafetensorError("I/O error: No space left on device (os error 28)")
-        write(tensors, path, metadata=metadata)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        fill(path, tensors, metadata)
 
-    monkeypatch.setattr(state, "save_file", fill)
+    monkeypatch.setattr(write, "_fill", half)
     with pytest.raises(OSError, match="No space left.*free some disk space"):
         train(training, regression)
     assert state.read(training.path)[1]["step"] == 3
@@ -180,12 +181,12 @@ def test_full_disk_keeps_the_previous_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("previous")
 
-    def write(partial):
+    def half(partial):
         partial.write_text("half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with pytest.raises(OSError, match="No space left.*free some disk space"):
-        state.replace_file(path, write)
+        replace_file(path, half)
     assert path.read_text() == "previous"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -194,12 +195,12 @@ def test_interrupted_save_keeps_the_previous_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("previous")
 
-    def write(partial):
+    def half(partial):
         partial.write_text("half")
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        state.replace_file(path, write)
+        replace_file(path, half)
     assert path.read_text() == "previous"
     assert list(tmp_path.iterdir()) == [path]
 
