@@ -44,6 +44,13 @@ def cuda_available():
     return torch.cuda.is_available()
 
 
+@pytest.fixture(autouse=True)
+def seeded():
+    """What a test draws without a generator of its own is the same in every run."""
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+
+
 @dataclass(frozen=True)
 class Host:
     """The real ComfyUI in this process, on the CPU, with the pack loaded by its own loader."""

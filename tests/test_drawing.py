@@ -135,7 +135,8 @@ def test_it_is_drawn_without_a_mouse(sheet):
 
 def test_the_clip_that_plays_is_the_one_that_is_made(page):
     """Places along a path as the core computes them."""
-    torch = pytest.importorskip("torch")
+    import torch
+
     from svd_core.control import moved_clip
     from svd_core.control.easing import progress
 

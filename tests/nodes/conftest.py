@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 MAKER = Path(__file__).resolve().parents[1] / "make_checkpoint.py"
 
 

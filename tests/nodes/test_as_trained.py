@@ -3,9 +3,8 @@ and where sampling starts.
 """
 
 import pytest
-
-torch = pytest.importorskip("torch")
-from safetensors.torch import save_file  # noqa: E402
+import torch
+from safetensors.torch import save_file
 
 SILENT = dict(steps=0, curve="as trained", schedule="as trained", sampler="as trained")
 NAMES = {

@@ -5,8 +5,8 @@ refusals.
 import json
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 T = 4
 GIVEN = {

@@ -4,8 +4,8 @@ from collections import namedtuple
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 Trio = namedtuple("Trio", "model clip_vision vae")
 

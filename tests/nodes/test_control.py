@@ -3,8 +3,7 @@
 import json
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 T = 4
 

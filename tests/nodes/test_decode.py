@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 
 

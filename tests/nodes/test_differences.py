@@ -1,8 +1,7 @@
 """Where these nodes and the native ones differ, both run side by side; the docs/native.md links here."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 SIZE = dict(width=64, height=64, motion_bucket_id=127, fps=7)
 

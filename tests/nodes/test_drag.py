@@ -4,8 +4,8 @@ import json
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 FRAMES = 5
 PATH = json.dumps([[[0.2, 0.5], [0.8, 0.5]]])

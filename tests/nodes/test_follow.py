@@ -3,8 +3,8 @@
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 FRAMES, STEPS = 4, 3
 

@@ -7,8 +7,7 @@ import importlib.util
 from pathlib import Path
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 pytestmark = pytest.mark.slow  # writes 4.8 GB and runs 1.5 billion parameters in float32, needs 24 GiB
 

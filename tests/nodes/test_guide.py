@@ -1,8 +1,8 @@
 """Guidance in the host: the core's formula, its passes counted, drawn curves, and the picture on the node."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 
 APG = dict(eta=0.2, limit=0.02, limit_over="frame", momentum=-0.5, over_levels="as CFG++")

@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from clients.puresvd_client import videos
 
-torch = pytest.importorskip("torch")
 WORKFLOW = Path(__file__).resolve().parents[2] / "workflows" / "api" / "interpolate_any_video.json"
 OLDER = [Path(path) for path in os.environ.get("PURESVD_OLDER_HOSTS", "").split(os.pathsep) if path]
 

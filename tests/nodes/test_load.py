@@ -4,8 +4,7 @@ import os
 import shutil
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 KINDS = ("svd", "svd_image_decoder", "resaved", "diffusers", "diffusers_fp16", "diffusers_sharded")
 

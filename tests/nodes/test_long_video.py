@@ -5,8 +5,8 @@ cancel.
 import json
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 T = 4
 GIVEN = {
     "seconds": 1.0,

@@ -3,9 +3,8 @@ hooks act where they should.
 """
 
 import pytest
-
-torch = pytest.importorskip("torch")
-from safetensors.torch import load_file, save_file  # noqa: E402
+import torch
+from safetensors.torch import load_file, save_file
 
 PARTS = (
     "temporal_attention",

@@ -5,8 +5,7 @@ import json
 import os
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 CLIP = torch.linspace(0, 1, 2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
 

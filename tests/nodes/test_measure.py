@@ -5,8 +5,7 @@ and the sentences.
 import json
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,7 @@ sentence.
 """
 
 import pytest
-
-torch = pytest.importorskip("torch")
+import torch
 
 T, H, W = 4, 9, 14  # odd latents: upsampling must follow the skips
 

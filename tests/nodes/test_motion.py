@@ -1,8 +1,8 @@
 """More Motion: what it hands to samplers, ours and native ones, and that strength 0 touches nothing."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 
 

@@ -1,9 +1,8 @@
 """Native model nodes on our MODEL, and checkpoints that native nodes save."""
 
 import pytest
-
-torch = pytest.importorskip("torch")
-from safetensors.torch import load_file, save_file  # noqa: E402
+import torch
+from safetensors.torch import load_file, save_file
 
 
 @pytest.fixture(scope="module")

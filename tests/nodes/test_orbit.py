@@ -5,8 +5,8 @@ and the host's own numbers on request.
 import math
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 FRAMES = 4
 

@@ -11,14 +11,13 @@ import time
 import uuid
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image, ImageOps
 
-torch = pytest.importorskip("torch")
-np = pytest.importorskip("numpy")
 aiohttp = pytest.importorskip("aiohttp")
-Image = pytest.importorskip("PIL.Image")
 
-from PIL import ImageOps  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 WORKFLOWS = ROOT / "workflows" / "api"

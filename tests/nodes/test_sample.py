@@ -1,8 +1,8 @@
 """Sampling in the host: the native graph's result, guidance on a clone, noise, seeds, progress and cancel."""
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 assert_close = torch.testing.assert_close
 
 

@@ -5,8 +5,8 @@ ladders change what they say.
 import json
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
 SAMPLING = dict(
     seed=3, steps=2, min_cfg=1.0, max_cfg=1.0, curve="constant", schedule="karras", sampler="euler"
 )

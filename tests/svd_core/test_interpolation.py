@@ -4,16 +4,15 @@ import math
 from fractions import Fraction
 
 import pytest
+import torch
+import torch.nn.functional as F
 
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
-
-from svd_core.frames.between import by_flow, crossfade  # noqa: E402
-from svd_core.frames.cuts import is_cut, likeness  # noqa: E402
-from svd_core.frames.flow import QUALITIES, bidirectional, windowed  # noqa: E402
-from svd_core.frames.grid import count, rate  # noqa: E402
-from svd_core.frames.video import interpolate  # noqa: E402
-from svd_core.quality.photo import psnr  # noqa: E402
+from svd_core.frames.between import by_flow, crossfade
+from svd_core.frames.cuts import is_cut, likeness
+from svd_core.frames.flow import QUALITIES, bidirectional, windowed
+from svd_core.frames.grid import count, rate
+from svd_core.frames.video import interpolate
+from svd_core.quality.photo import psnr
 
 
 def texture(H, W, seed=0, grain=6):

@@ -3,12 +3,11 @@
 import math
 
 import pytest
+import torch
+import torch.nn.functional as F
 
-torch = pytest.importorskip("torch")
-F = torch.nn.functional
-
-from svd_core.frames.color_lock import lock_color  # noqa: E402
-from svd_core.frames.deflicker import deflicker  # noqa: E402
+from svd_core.frames.color_lock import lock_color
+from svd_core.frames.deflicker import deflicker
 
 T = 12
 

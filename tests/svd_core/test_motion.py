@@ -1,14 +1,13 @@
 """A lower start with the right mean, the low-pass, and conditions by noise level, against closed forms."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
+from torch.testing import assert_close
 
-torch = pytest.importorskip("torch")
-from safetensors.torch import save_file  # noqa: E402
-from torch.testing import assert_close  # noqa: E402
-
-from svd_core.control import motion  # noqa: E402
-from svd_core.models.vae import SCALE  # noqa: E402
-from svd_core.sampling import noise_levels, samplers  # noqa: E402
+from svd_core.control import motion
+from svd_core.models.vae import SCALE
+from svd_core.sampling import noise_levels, samplers
 
 SHAPE = (5, 4, 6, 7)
 
