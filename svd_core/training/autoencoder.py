@@ -144,7 +144,10 @@ class ImageLoss:
         posterior = (logvar - 2 * np.log(POSTERIOR * STD)).square().mean()
         loss = (mse + 1e-4).sqrt().mean() + 0.1 * gradient_error(y0, y) + 0.5 * colour_error(y0, y)
         loss = loss + latents + 0.3 * equivariance + 0.05 * spread + 1e-3 * posterior
-        return loss, {"psnr": float(decibels(mse.detach()).mean()), "equivariance": float(equivariance.detach())}
+        return loss, {
+            "psnr": float(decibels(mse.detach()).mean()),
+            "equivariance": float(equivariance.detach()),
+        }
 
 
 def freeze_space(vae: VAE) -> None:
