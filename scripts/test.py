@@ -1,4 +1,7 @@
-"""Run the tests in an isolated environment against a real ComfyUI: [--slow | --all] [pytest arguments]."""
+"""Run the tests in an isolated environment against a real ComfyUI: [--slow] [--chromium] [pytest arguments].
+
+--chromium installs what the browser tests need, where apt-get and root allow it; CI=1 means the same.
+"""
 
 import os
 import shutil
@@ -13,6 +16,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from clients import command  # noqa: E402
 from scripts import cache, environment, host, server  # noqa: E402
 
+OURS = ("--slow", "--all", "--chromium")
+
 
 def main(arguments: list[str]) -> int:
     slow = bool({"--slow", "--all"} & set(arguments))
@@ -23,11 +28,10 @@ def main(arguments: list[str]) -> int:
     if not found.python:  # an environment of ours serves these too
         older = [host.pinned(version) for version in host.ARCHIVES if version != host.PINNED]
         variables["PURESVD_OLDER_HOSTS"] = os.pathsep.join(map(str, older))
-    texts = [file.read_text(encoding="utf-8") for file in cache.ROOT.glob("tests/**/test_*.py")]
-    if any("mark.browser" in text for text in texts):
+    if "--chromium" in arguments or os.environ.get("CI"):
         install_chromium()
     cache.say(f"ComfyUI {found.version} in {found.path}\nPython in {python}")
-    rest = [argument for argument in arguments if argument not in ("--slow", "--all")]
+    rest = [argument for argument in arguments if argument not in OURS]
     line = [str(python), "-m", "pytest", *(["--slow"] if slow else []), *rest]
     tests = subprocess.Popen(line, cwd=cache.ROOT, env=variables, stdin=subprocess.DEVNULL)
     try:

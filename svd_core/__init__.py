@@ -1,17 +1,17 @@
-"""Stable Video Diffusion in plain PyTorch. Nothing is imported here,
-and nothing in this package knows ComfyUI.
+"""Stable Video Diffusion in plain PyTorch. Nothing is imported here, and nothing here knows ComfyUI.
 
 The path of a video, and where it stands:
 
-    checkpoint ──checkpoint──► networks          a file or folder is identified, checked, renamed and loaded
-    photo ──conditioning──► Conditioning         CLIP token, unscaled latent, and three numbers as a vector
-    noise ──sampling──► latents                  noise levels, D(x; sigma) of EDM, guidance,
-    one ODE step after another latents ──decode──► frames                   the one-shot decode of the whole
-    clip, in bounded memory frames ──frames──► frames                    interpolation, deflicker,
-    colour lock; no weights
+    checkpoint ──checkpoint──► networks     a file or folder is identified, checked, renamed and loaded
+    photo ──conditioning──► Conditioning    CLIP token, unscaled latent, and three numbers as a vector
+    noise ──sampling──► latents             noise levels, D(x; sigma) of EDM, guidance, steps of an ODE
+    latents ──decode──► frames              the one-shot decode of the whole clip, in bounded memory
+    frames ──frames──► frames               interpolation, deflicker, colour lock; no weights
 
-`pipeline` walks it without a host. `models` holds the networks; `signatures` the callables that the stages
-hand to one another; `training` made the small checkpoint in `nano`.
+`pipeline` walks it without a host. `control` changes what is asked of it: a denoiser, a Conditioning or
+frames go in, and the same comes out. `adapters` reads LoRAs and ControlNets, `quality` measures clips.
+`models` holds the networks, `signatures` the callables that the stages hand to one another; `training` made
+the small checkpoint in `nano`.
 
 A host may do two steps itself. ComfyUI preconditions, because users patch its `model_sampling`:
 `sampling.denoiser` is the same equation, and a test holds them equal.
