@@ -158,9 +158,9 @@ class Guidance:
         sigmas = self.sigmas[:-1].flip(0).double().log()  # rising
         weights = OVER_LEVELS[self.shape.over_levels](self.sigmas).flip(0)
         at = min(max(math.log(s), float(sigmas[0])), float(sigmas[-1]))
-        i = int((sigmas[1:-1] <= at).sum()) if len(sigmas) > 2 else 0
         if len(sigmas) == 1:
             return float(weights[0])
+        i = int((sigmas[1:-1] <= at).sum())
         share = (at - float(sigmas[i])) / float(sigmas[i + 1] - sigmas[i])
         return float(weights[i] + share * (weights[i + 1] - weights[i]))
 

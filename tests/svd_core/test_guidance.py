@@ -155,13 +155,25 @@ def test_weights_as_cfg_plus_plus_have_mean_one_and_its_ratios(n):
         (dict(from_level=float("nan")), "not a number"),
         (dict(eta=float("nan")), "eta is nan"),
         (dict(limit=-1.0), "limit is -1"),
-        (dict(momentum=2.0), "momentum is 2"),
+        (dict(momentum=1.1), "momentum is 1.1; use -1 to 1"),
+        (dict(momentum=-1.1), "momentum is -1.1; use -1 to 1"),
+        (dict(eta=1.1), "eta is 1.1; use 0 to 1"),
+        (dict(eta=-0.1), "eta is -0.1; use 0 to 1"),
+        (dict(over_levels="odd"), "over_levels is odd; use even or as CFG"),
         (dict(limit_over="row"), "limit_over is row; use clip or frame"),
     ],
 )
 def test_wrong_shapes_get_one_sentence(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         Shape(**options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [dict(eta=0.0), dict(limit=math.inf), dict(momentum=-1.0), dict(momentum=1.0), dict(to_level=math.inf)],
+)
+def test_bounds_of_shapes_are_allowed(options):
+    assert vars(Shape(**options)) == vars(Shape()) | options
 
 
 def test_weights_over_levels_need_levels():

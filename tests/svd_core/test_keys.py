@@ -143,6 +143,47 @@ def test_unknown_names_are_left_out(name):
     assert renamed is None or any(name == head or name.startswith(head + ".") for head in table)
 
 
+@pytest.mark.parametrize("temporal", [True, False])
+def test_vae_names_outside_the_two_halves_are_those_of_diffusers(temporal):
+    table = keys.vae_table(keys.Layout(4, 2), temporal=temporal)
+    assert (table["quant_conv"], table["post_quant_conv"]) == ("quant_conv", "post_quant_conv")
+    assert ("decoder.conv_out.time_mix_conv" in table) == temporal
+    assert keys.indices(table, r"encoder\.down\.0\.block\.(\d)") == {0, 1}
+    assert keys.indices(table, r"decoder\.up\.0\.block\.(\d)") == {0, 1, 2}
+
+
+def test_names_of_no_network_give_the_smallest_layout():
+    assert keys.unet_layout([]) == keys.Layout(1, 1, (False,))
+    assert keys.unet_layout(["input_blocks.2.0.in_layers.0.weight"]) == keys.Layout(1, 2, (False,))
+    assert keys.vae_layout([]) == keys.Layout(1, 1)
+
+
+def test_attention_may_begin_at_any_block_of_a_level():
+    names = [
+        "input_blocks.3.0.op.weight",
+        "input_blocks.5.1.norm.weight",
+        "input_blocks.5.0.in_layers.0.weight",
+    ]
+    assert keys.unet_layout(names) == keys.Layout(2, 2, (False, True))
+
+
+def test_clip_tensors_of_no_layer_keep_their_names():
+    proj = torch.arange(6.0).reshape(3, 2)
+    assert list(layouts.clip_to_transformers({"proj": proj})[0]) == ["visual_projection.weight"]
+    assert layouts.clip_to_transformers({"proj": proj})[1] == []
+    back, unknown = layouts.clip_to_openclip({"visual_projection.weight": proj.T, "stray.weight": proj})
+    assert list(back) == ["proj"]
+    assert unknown == ["stray.weight"]
+
+
+def test_unet_tensors_are_renamed_without_loss():
+    single = {name: meta(shape) for name, _, shape in UNET}
+    there, unknown = layouts.unet_to_diffusers(single | {"stray": meta("1")})
+    assert (set(there), unknown) == ({name for _, name, _ in UNET}, ["stray"])
+    back, unknown = layouts.unet_from_diffusers(there | {"stray": meta("1")})
+    assert (shapes(back), unknown) == (shapes(single), ["stray"])
+
+
 def test_folded_quant_conv_equals_both_convolutions():
     g = torch.Generator().manual_seed(0)
     w, b, q, p, x = (

@@ -129,6 +129,19 @@ def test_encode_shows_the_clean_photo_to_one_encoder_and_the_noisy_one_to_the_ot
     assert torch.equal(context[:, 0], clip(preprocess(image, clip.config.image_size)))
 
 
+def test_encode_keeps_the_format_of_the_photo_and_the_size_of_the_released_tower():
+    seen = []
+
+    def record(x):
+        seen.append((x.dtype, tuple(x.shape)))
+        return x.flatten(1)[:, :3]
+
+    image = torch.zeros(2, 3, 16, 24, dtype=torch.bfloat16)
+    context, _ = encode(record, record, image, augmentation_level=0.1, generator=torch.Generator())
+    assert context.shape == (2, 1, 3)
+    assert seen == [(torch.float32, (2, 3, 224, 224)), (torch.bfloat16, (2, 3, 16, 24))]
+
+
 def test_micro_conditions_are_the_references_sinusoids():
     vector = micro_conditions(2, fps=7, motion_bucket_id=127, augmentation_level=0.02)
     angle = torch.tensor([6.0, 127.0, 0.02])  # fps_id = fps - 1; frequency 1 is each sinusoid's first

@@ -39,6 +39,39 @@ def test_a_wave_swings_about_its_elevation_and_ends_there():
         orbit.wave(elevation=80, amplitude=20)
 
 
+def test_a_wave_is_a_sine_of_whole_periods_whose_last_place_is_the_start():
+    made = orbit.wave(4, elevation=5.0, amplitude=10.0)
+    assert made.elevations == pytest.approx((15.0, 5.0, -5.0, 5.0), abs=1e-12)
+    assert orbit.wave(8, elevation=5.0, amplitude=10.0, waves=2).elevations == pytest.approx(
+        made.elevations * 2, abs=1e-12
+    )
+
+
+def test_a_wave_may_reach_89_degrees_and_no_more():
+    assert orbit.wave(4, elevation=74.0, amplitude=15.0).elevations[0] == 89.0
+    with pytest.raises(ValueError, match="reaches an elevation of 89.5 degrees, at most 89"):
+        orbit.wave(4, elevation=74.5, amplitude=15.0)
+
+
+def test_elevations_reach_from_pole_to_pole():
+    polar, _ = orbit.radians(orbit.listed([0, 90, 180], [90, 0, -90]))
+    assert_close(polar, torch.tensor([0.0, math.pi / 2, math.pi]))
+
+
+def test_an_objects_own_size_is_kept_by_ratio_0():
+    photo, alpha = torch.zeros(1, 3, 64, 96), torch.zeros(1, 1, 64, 96)
+    alpha[..., 10:26, 40:72] = 1
+    made = orbit.centred(photo, alpha, ratio=0, side=64)
+    dark = (made[0, 0] < 0.5).nonzero()
+    assert (dark.amin(0).tolist(), (dark.amax(0) + 1).tolist()) == ([24, 16], [40, 48])
+
+
+def test_a_half_covered_pixel_is_half_white():
+    photo, alpha = torch.zeros(1, 3, 32, 32), torch.full((1, 1, 32, 32), 0.5)
+    made = orbit.centred(photo, alpha, ratio=1.0, side=32)
+    assert_close(made, torch.full((1, 3, 32, 32), 0.5), rtol=0, atol=2 / 255)  # three roundings to 8 bit
+
+
 def test_lists_are_counted_from_their_last_and_stay_in_order():
     made = orbit.listed([90, 30, 60], [5])
     assert made.azimuths == (30, 330, 0)

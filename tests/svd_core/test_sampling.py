@@ -60,6 +60,46 @@ def test_churn_needs_a_generator():
         samplers.euler(denoise, start(), levels(4), S_churn=4.0)
 
 
+@pytest.mark.parametrize("name", ["euler", "heun"])
+@pytest.mark.parametrize(("within", "raised"), [({}, 6), (dict(S_tmin=1.0, S_tmax=20.0), 2)])
+def test_churn_raises_the_levels_within_its_bounds(name, within, raised):
+    sigmas, seen = torch.tensor([80.0, 20.0, 4.0, 0.9, 0.2, 0.01, 0.0]), []
+
+    def record(x, sigma):
+        seen.append(float(sigma))
+        return torch.zeros_like(x)
+
+    samplers.SAMPLERS[name](
+        record, start().float(), sigmas, S_churn=0.6, generator=torch.Generator(), **within
+    )
+    first = seen[:: 2 if name == "heun" else 1]
+    factors = [s / float(sigma) for s, sigma in zip(first, sigmas)]
+    assert sum(f == pytest.approx(1.1, rel=1e-5) for f in factors) == raised
+    assert sum(f == pytest.approx(1.0, rel=1e-5) for f in factors) == 6 - raised
+
+
+def test_churn_adds_at_most_the_square_root_of_two():
+    _, t_hat = samplers.churn(start(), levels(4), 0, 1e6, 0.0, math.inf, 1.0, torch.Generator())
+    assert t_hat.item() == pytest.approx(80.0 * math.sqrt(2))
+
+
+@pytest.mark.parametrize("S_noise", [0.0, 2.0])
+def test_noise_of_churn_and_ancestors_is_scaled(S_noise):
+    """Nothing but noise of the stated deviation is left where the data are 0."""
+    x, g = torch.zeros(100_000, dtype=torch.float64), torch.Generator().manual_seed(6)
+    y, t_hat = samplers.churn(x, levels(4), 0, 1.0, 0.0, math.inf, S_noise, g)
+    assert_close(y.std(), S_noise * (t_hat**2 - 80.0**2).sqrt(), rtol=0.02, atol=1e-9)
+    sigmas = torch.tensor([4.0, 2.0], dtype=torch.float64)
+    y = samplers.euler_ancestral(lambda x, sigma: 0 * x, x, sigmas, S_noise=S_noise, generator=g)
+    assert_close(
+        y.std(), S_noise * (2.0 * torch.tensor(0.75, dtype=torch.float64).sqrt()), rtol=0.02, atol=1e-9
+    )
+
+
+def test_first_latent_has_the_deviation_of_noised_data():
+    assert samplers.initial(torch.ones(1), torch.tensor(math.sqrt(3.0))).item() == pytest.approx(2.0)
+
+
 def test_churned_latents_keep_the_deviation_of_their_noise_level():
     x = torch.randn(200_000, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 80.0
     y, t_hat = samplers.churn(x, levels(8), 0, 8.0, 0.0, math.inf, 1.0, torch.Generator().manual_seed(4))
@@ -130,6 +170,28 @@ def test_karras_levels_of_25_steps():
 
 def test_ays_levels_are_the_published_ones_at_ten_steps():
     assert_close(noise_levels.ays(10), torch.tensor([*noise_levels.AYS_SVD[:-1], 0.0]))
+
+
+def test_ays_levels_start_anywhere():
+    for start in (695.0, 200.0, 60.0, 0.03, 0.002):
+        assert noise_levels.ays(10, sigma_max=start)[0].item() == pytest.approx(start, rel=1e-5)
+    assert noise_levels.ays(10, sigma_max=1000.0)[0] == 700
+
+
+def test_share_of_the_schedule_counts_its_levels():
+    for k, level in enumerate(noise_levels.karras(11)[:-1].tolist()):
+        assert noise_levels.karras_share(level) == pytest.approx(1 - k / 10, abs=1e-5)
+    assert noise_levels.karras_share(0.0) == 0
+
+
+def test_exponential_levels_keep_their_ratio():
+    sigmas = noise_levels.exponential(4, sigma_min=1.0, sigma_max=27.0)
+    assert_close(sigmas, torch.tensor([27.0, 9.0, 3.0, 1.0, 0.0]))
+
+
+def test_karras_levels_are_even_in_their_root():
+    sigmas = noise_levels.karras(3, sigma_min=1.0, sigma_max=9.0, rho=2.0)
+    assert_close(sigmas, torch.tensor([9.0, 4.0, 1.0, 0.0]))
 
 
 def test_ays_levels_between_are_log_linear():
