@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw, ImageFont
 
-from .report import ENOUGH, Report, summary
+from .report import LEAST_EXPLAINED, Report, summary
 
 WIDTH, PANEL, COLUMNS = 1024, 190, 2
 MARGIN, LEFT, LINE, LETTERS = 14, 56, 19, 128
@@ -31,12 +31,16 @@ class Panel:
 
 def panels(report: Report) -> list[Panel]:
     pair, frame = report["per_pair"], report["per_frame"]
+    photo = "the photo" if report["photo"]["given"] else "the first frame"
     return [
         Panel(
             "Speed, picture widths a second", tuple((k, pair[k]) for k in ("speed", "camera", "object")), 0.01
         ),
         Panel(
-            "Share of the change that motion explains", (("explained", pair["explained"]),), 1.0, mark=ENOUGH
+            "Share of the change that motion explains",
+            (("explained", pair["explained"]),),
+            1.0,
+            mark=LEAST_EXPLAINED,
         ),
         Panel("Camera, picture widths a second", (("pan", pair["pan"]), ("tilt", pair["tilt"])), 0.01),
         Panel(
@@ -64,13 +68,7 @@ def panels(report: Report) -> list[Panel]:
             0.02,
             pairs=False,
         ),
-        Panel(
-            "Closeness to the photo, dB" if report["photo"]["given"] else "Closeness to the first frame, dB",
-            (("PSNR", frame["psnr"]),),
-            10.0,
-            zero=False,
-            pairs=False,
-        ),
+        Panel(f"Closeness to {photo}, dB", (("PSNR", frame["psnr"]),), 10.0, zero=False, pairs=False),
     ]
 
 

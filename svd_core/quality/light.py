@@ -18,7 +18,7 @@ CONTRAST = 0.01  # deviation below which gain is not told from offset
 ROUNDS = 3  # of leaving out what does not follow the rest
 WINDOW = 24.0  # frames; slower changes of light are a course and not flicker
 FAST = 0.25  # cycles a frame
-ROOM = 24  # frames from which a course may be curved; in fewer, flicker of period 6 passes for a curve
+CURVED_FROM = 24  # frames from which a course may be curved; in fewer, flicker of period 6 passes for a curve
 
 Change = tuple[Tensor, Tensor]  # gain and offset of each channel
 
@@ -67,7 +67,7 @@ def course(x: Tensor, window: float) -> Tensor:
     one cut off in mid-period would take flicker for slope.
     """
     n = len(x)
-    degree = 2 if n >= ROOM else 1
+    degree = 2 if n >= CURVED_FROM else 1
     sigma = min(window / 2, n / (6 - degree))
     margin = min(int(2 * sigma), (n - 1) // 2)
     t = torch.arange(n, dtype=x.dtype)

@@ -13,7 +13,7 @@ from . import course, light
 from .look import Look, look
 from .motion import Step, between, unsteadiness
 from .photo import Embed, distances, psnr
-from .report import ENOUGH, Report
+from .report import LEAST_EXPLAINED, Report
 from .seam import Seam
 from .sizes import matched, reduced
 
@@ -126,7 +126,7 @@ class Meter:
             "camera": course.median([step.camera_speed for step in steps]) * fps,
             "object": course.median([step.object_speed for step in steps]) * fps,
             "explained": share,
-            "counts": share is not None and share >= ENOUGH,
+            "counts": share is not None and share >= LEAST_EXPLAINED,
             "jerk": course.median(self.jerks) * fps,
         }
         return {"motion": motion, "camera": camera}

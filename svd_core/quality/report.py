@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-ENOUGH = 0.2  # share of the change that motion must explain before it is called motion
+LEAST_EXPLAINED = 0.2  # share of the change that motion must explain before it is called motion
 DIGITS = 6  # significant ones; more is rounding
 
 Report = dict[str, Any]

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .report import ENOUGH, Report
+from .report import LEAST_EXPLAINED, Report
 
 OF = {"all": "speed", "camera": "camera", "objects": "object"}
 GOALS = ("at least", "at most")
@@ -46,7 +46,7 @@ class Goal:
     def score(self, report: Report) -> float | None:
         """The speed asked for; None where what changes is not motion"""
         motion = report["motion"]
-        if motion["explained"] is not None and motion["explained"] < ENOUGH:
+        if motion["explained"] is not None and motion["explained"] < LEAST_EXPLAINED:
             return None
         return float(motion[OF[self.of]])
 
