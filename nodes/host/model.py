@@ -21,7 +21,7 @@ from ...svd_core.models import ops as core_ops
 from ...svd_core.models.configs import UNetConfig
 from ...svd_core.models.unet import VideoUNet
 from ..convert import kept
-from . import finite, ops
+from . import finite, ops, windows
 from .hooks import HostHooks
 from .preview import show_whole_clip
 
@@ -101,7 +101,11 @@ class _PureModel(comfy.model_base.BaseModel):
         self.where = "the model"  # the file, for messages
 
     def apply_model(self, *args, **kwargs):
+        windows.check(kwargs.get("transformer_options") or {})
         return finite.check(super().apply_model(*args, **kwargs), self.diffusion_model, self.where)
+
+    def resize_cond_for_context_window(self, cond_key, cond_value, window, *args, **kwargs):
+        return windows.resized(cond_key, cond_value, window)
 
     def memory_required(self, input_shape, cond_shapes=None):
         """Bytes for one forward of input_shape n c h w, without the weights."""
