@@ -3,9 +3,9 @@
 import torch
 from comfy_api.latest import io
 
-from ..svd_core.control.bridge import METHODS, PINS, Bridge, joined
+from ..svd_core.control.bridge import METHODS, PINS, Bridge
 from . import convert, inputs, widgets
-from .host import encoders, trained, two_frames
+from .host import encoders, seam, trained, two_frames
 from .host.say import say
 
 
@@ -74,22 +74,22 @@ class PureSVDBetween(io.ComfyNode):
         augmentation_level,
         fit,
         end_image=None,
+        loop_repair=0.0,
     ) -> io.NodeOutput:
         prior = (motion_prior, motion_prior_repeats, motion_prior_strength)
         how = Bridge(method, *prior, reinjection, reinjection_length, reinjection_until, pin, pin_below)
         preset, notes = trained.of_video(vae, clip_vision)
-        steps, schedule = widgets.chosen(preset, steps=steps, schedule=schedule)
-        scale = two_frames.step_guidance(preset, how, guidance, (min_cfg, max_cfg), steps)
-        levels, t = widgets.noise_levels(schedule, steps), length(frames or preset.frames)
+        levels, t = widgets.levels_of(preset, steps, schedule), length(frames or preset.frames)
+        scale = two_frames.step_guidance(preset, how, guidance, (min_cfg, max_cfg), len(levels) - 1)
         numbers = encoders.Numbers(motion_bucket_id, fps or preset.fps, augmentation_level)
         images, loop = sequence(start_image, end_image)
         frame = encoders.frame(images[0], width or preset.width, height or preset.height, fit)
         pictures = [two_frames.describe(clip_vision, vae, x, frame, numbers, seed) for x in images]
         journey = two_frames.Journey(how, scale, t, levels, seed)
-        clips = two_frames.chain(model, pictures, journey)
-        ends = [picture.z for picture in pictures]
-        z, report = joined(clips, ends, loop=loop, evaluations=journey.evaluations)
-        return io.NodeOutput({"samples": z}, report, ui=say(notes))
+        repair = (images[0], frame, loop * loop_repair)
+        mender = seam.mender(model, clip_vision, vae, repair, journey, numbers)
+        z, report, faults = seam.whole(model, pictures, journey, mender, loop=loop)
+        return io.NodeOutput({"samples": z}, report, ui=say([*notes, *faults]))
 
 
 def _sockets():
@@ -99,8 +99,7 @@ def _sockets():
         io.Vae.Input("vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."),
         io.Image.Input(
             "start_image",
-            tooltip="The first frame. A batch is passed through in order, with a clip from each picture to "
-            "the next.",
+            tooltip="The first frame. A batch is passed through in order, a clip from each to the next.",
         ),
     ]
 
@@ -227,14 +226,14 @@ def _picture_inputs():
         io.Image.Input(
             "end_image",
             optional=True,
-            tooltip="The last frame. Left out: back to the first picture, as a loop without the doubled "
-            "frame.",
+            tooltip="The last frame. Left out: back to the first, a loop without the doubled frame.",
         ),
+        inputs.repair_input(),
     ]
 
 
 def sequence(start_image, end_image) -> tuple[list[torch.Tensor], bool]:
-    """Pictures 1 3 H W in order, and whether the way leads back to the first."""
+    """Pictures 1 3 H W in order, and whether the way leads back."""
     images = list(convert.pixels(start_image).split(1))
     if end_image is not None:
         images += convert.pixels(end_image).split(1)

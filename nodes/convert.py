@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -67,9 +68,8 @@ def one_photo(image: Tensor) -> Tensor:
 
 
 def mask(mask: Tensor, t: int, height: int, width: int, *, of: str, name: str = "mask") -> Tensor:
-    """MASK H W, or 1 or t of them, of the same aspect as the picture -> t 1 height width in [0, 1]
-
-    A mask of nothing may have any shape: Load Image gives a small one for a picture without alpha.
+    """MASK H W, or 1 or t of them, of the picture's aspect -> t 1 height width in [0, 1]; all black may
+    have any shape: Load Image gives a small one for a picture without alpha.
     """
     if not isinstance(mask, Tensor) or mask.ndim not in (2, 3) or 0 in mask.shape:
         found = tuple(mask.shape) if isinstance(mask, Tensor) else type(mask).__name__
@@ -93,6 +93,11 @@ def mask(mask: Tensor, t: int, height: int, width: int, *, of: str, name: str = 
 def image(frames: Tensor) -> Tensor:
     """n 3 H W about [-1, 1] -> IMAGE n H W 3 in [0, 1]"""
     return frames.movedim(1, -1).add(1).div(2).clamp(0, 1)
+
+
+def drawn(picture: Any) -> Tensor:
+    """A PIL picture -> IMAGE 1 H W 3"""
+    return torch.from_numpy(np.array(picture)).float()[None] / 255
 
 
 def check_finite(**values: float) -> None:

@@ -76,3 +76,18 @@ def fit_input():
         tooltip="How the photo fills the frame. crop: cut the sides; pad: black bars; stretch: distort; "
         "nearest: crop to the nearest of landscape, portrait and square at the trained area.",
     )
+
+
+def repair_input():
+    return io.Float.Input(
+        "loop_repair",
+        default=0.0,
+        min=0.0,
+        max=10.0,
+        step=0.5,
+        optional=True,
+        advanced=True,
+        tooltip="Noise level at which frames around a loop's seam are sampled anew, standard deviation "
+        "in latent units; 0 leaves them. 2 to 5 evens out a turn at the seam; the first picture may change. "
+        "Where it changes by more than a quarter, or nothing gets better, the loop stays as it was.",
+    )

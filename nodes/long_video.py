@@ -18,8 +18,8 @@ class PureSVDLongVideo(io.ComfyNode):
             display_name="Long Video (SVD)",
             category="video/svd",
             description="A video of any length from one photo, in the memory of one window: each chunk goes "
-            "on from the last latent of the one before, and its colours are held to those at the start. A "
-            "longer video begins with the shorter one.",
+            "on from the last latent, its colours held to those at the start. A longer video begins with the "
+            "shorter one.",
             search_aliases=["svd", "long video", "extend", "continue", "loop", "chain"],
             inputs=[
                 *_sockets(),
@@ -37,6 +37,7 @@ class PureSVDLongVideo(io.ComfyNode):
                     display_name="report", tooltip="What every chunk did, with warnings, as text and JSON."
                 ),
                 io.Float.Output(display_name="fps", tooltip="Frames per second at which it lasts as asked."),
+                io.Image.Output(display_name="chart", tooltip="How every chunk differs from the start."),
             ],
         )
 
@@ -73,6 +74,7 @@ class PureSVDLongVideo(io.ComfyNode):
         on_cancel,
         end_image=None,
         begin=None,
+        loop_repair=0.0,
     ) -> io.NodeOutput:
         preset, notes = trained.of_video(vae, clip_vision)
         way = long.plan(seconds, fps or preset.fps, frames or preset.frames, closed=close != "open")
@@ -82,18 +84,16 @@ class PureSVDLongVideo(io.ComfyNode):
         recipe = long_video.Recipe(**sampling, **chain, close=ending)
         look = (width or preset.width, height or preset.height, fit)
         numbers = encoders.Numbers(motion_bucket_id, fps or preset.fps, augmentation_level)
-        maker = long_video.maker(
-            model, clip_vision, vae, (image, close, end_image), look, numbers, recipe, way
-        )
+        images = (image, close, end_image)
+        maker = long_video.maker(model, (clip_vision, vae), images, look, numbers, recipe, way, loop_repair)
         return finished(maker, begin, seconds, notes)
 
 
 def finished(maker, begin, seconds, notes) -> io.NodeOutput:
     z = maker.run(None if begin is None else convert.latent(begin).cpu())
-    looped = maker.recipe.close is not None and maker.last is None and len(z) == maker.way.frames
-    z = z[:-1] if looped else z
-    fps = len(z) / seconds if maker.recipe.close else float(maker.numbers.fps)
-    return io.NodeOutput({"samples": z}, long.report(maker.drifts, len(z), fps), fps, ui=say(notes))
+    told, fps = maker.told(seconds)
+    said = say([*notes, *told.told, *told.warnings()])
+    return io.NodeOutput({"samples": z}, told.text(), fps, convert.drawn(told.chart()), ui=said)
 
 
 def sampled(preset, run, guidance, next_cfg) -> dict:
@@ -115,9 +115,8 @@ def sampled(preset, run, guidance, next_cfg) -> dict:
 def chained(next_augmentation, token, candidates, candidate_until, anchor, on_cancel) -> dict:
     convert.check_finite(next_augmentation=next_augmentation, candidate_until=candidate_until, anchor=anchor)
     names = ("next_augmentation", "token", "candidates", "candidate_until", "strength", "keep")
-    return dict(
-        zip(names, (next_augmentation, token, candidates, candidate_until, anchor, on_cancel == "keep"))
-    )
+    keep = on_cancel == "keep"
+    return dict(zip(names, (next_augmentation, token, candidates, candidate_until, anchor, keep)))
 
 
 def _sockets():
@@ -210,8 +209,8 @@ def _search_inputs():
             max=200.0,
             step=1.0,
             advanced=True,
-            tooltip="Noise level down to which they are tried, standard deviation in latent units; lower "
-            "judges better and takes longer.",
+            tooltip="Noise level down to which they are tried, standard deviation in latent units; lower is "
+            "surer and slower.",
         ),
     ]
 
@@ -230,8 +229,8 @@ def _end_inputs():
             "close_method",
             options=list(METHODS),
             default="vibid",
-            tooltip="How the last chunk of a closed end is made, as in Between Pictures. For a model that "
-            "can only move one way use forward.",
+            tooltip="How a closed end is made, as in Between Pictures. For a model that can only move one "
+            "way use forward.",
         ),
         io.Combo.Input(
             "on_cancel",
@@ -244,7 +243,7 @@ def _end_inputs():
         io.Latent.Input(
             "begin",
             optional=True,
-            tooltip="The beginning of the same video, made before with the same values: its whole chunks are "
-            "taken over instead of being made again.",
+            tooltip="The beginning of the same video, made with the same values: its whole chunks are kept.",
         ),
+        inputs.repair_input(),
     ]

@@ -1,7 +1,5 @@
 """What a clip does, in numbers and as a chart."""
 
-import numpy as np
-import torch
 from comfy_api.latest import io
 
 from ..svd_core.models.image_encoder import preprocess
@@ -85,8 +83,8 @@ class PureSVDMeasure(io.ComfyNode):
             embed=None if clip_vision is None else encoder(clip_vision),
             on_step=on_step(),
         )
-        drawn = torch.from_numpy(np.array(chart.draw(found))).float() / 255
-        return io.NodeOutput(images, report.as_json(found), drawn[None], motion(found))
+        drawn = convert.drawn(chart.draw(found))
+        return io.NodeOutput(images, report.as_json(found), drawn, motion(found))
 
 
 def encoder(clip_vision):

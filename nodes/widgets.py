@@ -133,6 +133,12 @@ def start_level(latent: dict | None) -> float | None:
     return float(start)
 
 
+def levels_of(preset: Preset, steps: int, schedule: str) -> Tensor:
+    """The noise levels of two widgets, 0 and "as trained" replaced by the preset's."""
+    steps, schedule = chosen(preset, steps=steps, schedule=schedule)
+    return noise_levels(schedule, steps)
+
+
 def noise_levels(
     schedule: str,
     steps: int,

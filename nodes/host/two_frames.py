@@ -162,11 +162,9 @@ class Journey:
         return n + sum(i - j for i, j in self.how.stops(n))
 
 
-def chain(model, pictures: list[Picture], journey: Journey) -> list[Tensor]:
+def chain(model, pictures: list[Picture], journey: Journey, course: Course) -> list[Tensor]:
     """A clip t 4 h w, unscaled, from each picture to the next."""
-    host_guider.check_video_model(model)
     count = len(pictures) - 1
-    course = Course(model, journey.steps * count)
     clips = []
     for k, (first, last) in enumerate(zip(pictures, pictures[1:])):
         callback = course.part(journey.steps, f"clip {k + 1} of {count}")

@@ -77,10 +77,11 @@ class PureVAE(comfy.sd.VAE):
         ]
         return self._checked(torch.cat(rows)).to(self.output_device, torch.float32)
 
-    def decode_exact(self, z: Tensor, memory: int = 0) -> Tensor:
+    def decode_exact(self, z: Tensor, memory: int = 0, *, quiet: bool = False) -> Tensor:
         """t 4 h w, unscaled -> t H W 3 in [0, 1]; `memory` in bytes bounds the activations,
-        0 = what is free.
+        0 = what is free. `quiet` leaves the node's progress bar to others.
         """
+        report = None if quiet else on_step()
         z = z[:, :, 0] if z.ndim == 5 else z
         quick = plan(
             self.first_stage_model.config,
@@ -95,7 +96,7 @@ class PureVAE(comfy.sd.VAE):
         budget = memory or int(self.patcher.get_free_memory(self.device) * FREE_SHARE)
         for attempts_left in range(RETRIES, -1, -1):
             try:
-                x = decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=on_step())
+                x = decode(self.first_stage_model, z, t=len(z), memory=budget, on_step=report)
                 return convert.image(self._checked(x).float()).to(self.output_device, self._output_dtype())
             except Exception as error:
                 if memory or not attempts_left or not _is_out_of_memory(error):

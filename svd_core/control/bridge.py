@@ -120,34 +120,36 @@ def meeting(z: Tensor, ends: Ends) -> dict[str, float | None]:
     }
 
 
-def joined(
-    clips: list[Tensor], pictures: list[Tensor], *, loop: bool, evaluations: int
-) -> tuple[Tensor, str]:
-    """Clips t c h w that share their pictures 1 c h w, as one, and a report as text with JSON in its last
-    line.
-
-    A loop drops its last frame, which is the first again. `evaluations` of the network were made for each
-    clip.
-    """
-    rows = [
-        meeting(z, Ends(a, b)) | {"evaluations": evaluations}
-        for z, a, b in zip(clips, pictures, pictures[1:])
-    ]
+def joined(clips: list[Tensor], *, loop: bool) -> Tensor:
+    """Clips t c h w that share their pictures, as one; a loop drops its last frame, the first again."""
     z = torch.cat([clips[0], *(clip[1:] for clip in clips[1:])])
-    z = z[:-1] if loop else z
-    lines = [f"{len(z)} frames{', a loop' if loop else ''}"]
-    lines += [f"clip {k + 1}: {_sentence(row)}" for k, row in enumerate(rows)]
-    return z, "\n".join([*lines, json.dumps({"frames": len(z), "loop": loop, "clips": rows})])
+    return z[:-1] if loop else z
 
 
-def _sentence(row: dict[str, float | None]) -> str:
+def met(clips: list[Tensor], pictures: list[Tensor], *, evaluations: int) -> list[dict]:
+    """How each clip t c h w meets its pictures 1 c h w; `evaluations` of the network were made for each."""
+    ends = zip(clips, pictures, pictures[1:])
+    return [meeting(z, Ends(a, b)) | {"evaluations": evaluations} for z, a, b in ends]
+
+
+def report(frames: int, rows: list[dict], seen: list[str], faults: list[str], numbers: dict) -> str:
+    """Text with JSON in its last line: the meetings, `seen` of the whole clip, and what is wrong with it."""
+    loop = numbers["loop"]
+    lines = [f"{frames} frames{', a loop' if loop else ''}"]
+    lines += [f"clip {k + 1}: {sentence(row)}" for k, row in enumerate(rows)]
+    told = {"frames": frames, **numbers, "clips": rows, "warnings": faults}
+    return "\n".join([*lines, *seen, *faults, json.dumps(told)])
+
+
+def sentence(row: dict) -> str:
     jump = (
         "nothing moves" if row["end_jump"] is None else f"last step {row['end_jump']:.2f} times a usual one"
     )
-    return (
+    told = (
         f"first frame {100 * (row['first_error'] or 0):.2f} % off its picture, last "
-        f"{100 * (row['last_error'] or 0):.2f} %; {jump}; {row['evaluations']} evaluations"
+        f"{100 * (row['last_error'] or 0):.2f} %; {jump}"
     )
+    return f"{told}; {row['evaluations']} evaluations" if "evaluations" in row else told
 
 
 def _apart(a: Tensor, b: Tensor | None) -> float | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +12,8 @@ from torch import Tensor
 from ..signatures import Denoise, OnStep, Sampler
 from .two_frames import shifted
 
+LOWEST_RATE = 5  # frames a second under which models were not trained
 GAIN, OFFSET = 0.1, 0.1  # most that a chunk is corrected: gain, and offset in deviations of the first frame
-STILL, BLURRED = 0.2, 0.6  # share of the first chunk's motion and sharpness under which a chunk is warned of
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,17 @@ def plan(seconds: float, fps: float, t: int, *, closed: bool) -> Plan:
     frames = max(2, round(seconds * fps))
     chunks = 1 + math.ceil(max(0, frames - t) / (t - 1))
     return Plan(chunks * (t - 1) + 1 if closed else frames, chunks, t)
+
+
+def one_clip(way: Plan, seconds: float, closed: bool) -> str | None:
+    """What to do instead where one clip lasts as long at a rate that was trained, None where it does not."""
+    rate = math.floor(way.t / seconds)
+    if way.chunks < 2 or closed or rate < LOWEST_RATE:
+        return None
+    return (
+        f"{seconds:g} s fit into one clip of {way.t} frames: set fps to {rate} and use Interpolate Video; "
+        "one clip has no joins and cannot drift"
+    )
 
 
 @dataclass(frozen=True)
@@ -135,11 +145,18 @@ def join(clip: Tensor | None, z: Tensor) -> tuple[float | None, float | None]:
     return (float(position), float(bend)) if bool(position.isfinite() and bend.isfinite()) else (None, None)
 
 
-def search(sampler: Sampler, starts: list[Tensor], *, until: float, step: Tensor) -> Sampler:
+def search(
+    sampler: Sampler,
+    starts: list[Tensor],
+    *,
+    until: float,
+    step: Tensor,
+    on_choice: Callable[[int], None] | None = None,
+) -> Sampler:
     """A sampler that takes each start (b t) c h w down to level `until` and goes on with the best.
 
     Best is whose first predicted step is nearest to `step` c h w, the one the video arrived with;
-    scaled latents.
+    scaled latents. `on_choice` hears its number.
     """
 
     def run(
@@ -163,8 +180,10 @@ def search(sampler: Sampler, starts: list[Tensor], *, until: float, step: Tensor
             y = sampler(watched, start, sigmas[: stop + 1], generator=generator, on_step=report)
             error = float((seen["D"][1] - seen["D"][0] - step.to(y)).square().sum())
             if best is None or error < best[0]:
-                best = (error, y)
+                best = (error, y, i)
         assert best is not None
+        if on_choice is not None:
+            on_choice(best[2])
         report = shifted(on_step, len(starts) * stop, n)
         return sampler(denoise, best[1], sigmas[stop:], generator=generator, on_step=report)
 
@@ -179,29 +198,3 @@ def stop_of(sigmas: Tensor, until: float) -> int:
 def steps_of(sigmas: Tensor, until: float, candidates: int) -> int:
     n = len(sigmas) - 1
     return n if candidates < 2 or n < 2 else n + (candidates - 1) * stop_of(sigmas, until)
-
-
-def report(drifts: list[Drift], frames: int, fps: float) -> str:
-    """A line a chunk, warnings in words, and JSON in the last line."""
-    lines = [f"{frames} frames at {fps:g} fps, {frames / fps:.2f} s"]
-    warnings = []
-    for k, drift in enumerate(drifts):
-        gains = ", ".join(f"{100 * (g - 1):+.1f}" for g in drift.gain)
-        seam = "" if drift.position is None else f", join {drift.position:.2f} of a usual step"
-        lines.append(f"chunk {k + 1}: contrast {gains} % per channel, motion {drift.motion:.4f}{seam}")
-        if k and drift.clamped and drifts[k - 1].clamped:
-            warnings.append(
-                f"chunk {k + 1}: colours drift faster than they are corrected; raise anchor, or lower "
-                "next_cfg"
-            )
-        if drift.motion < STILL * drifts[0].motion:
-            warnings.append(
-                f"chunk {k + 1}: hardly moves any more; raise motion_bucket_id, or try candidates 3"
-            )
-        if drift.sharpness < BLURRED * drifts[0].sharpness:
-            warnings.append(
-                f"chunk {k + 1}: has become blurred; lower next_augmentation, or make a shorter video"
-            )
-    rows = [drift.__dict__ for drift in drifts]
-    told = {"frames": frames, "fps": fps, "chunks": rows, "warnings": warnings}
-    return "\n".join([*lines, *warnings, json.dumps(told)])

@@ -27,6 +27,7 @@ class Panel:
     zero: bool = True  # is zero on the axis?
     mark: float | None = None  # a level to compare with
     pairs: bool = True  # a value a pair of frames, or a value a frame
+    along: str = "time"  # what the axis across is
 
 
 def panels(report: Report) -> list[Panel]:
@@ -74,10 +75,12 @@ def panels(report: Report) -> list[Panel]:
 
 def draw(report: Report) -> Image.Image:
     """An RGB picture 1024 pixels wide"""
-    words = [
-        part for line in summary(report) for part in textwrap.wrap(line, LETTERS, subsequent_indent="    ")
-    ]
-    found = panels(report)
+    return page(summary(report), panels(report), report["cuts"])
+
+
+def page(words: Sequence[str], found: Sequence[Panel], cuts: Sequence[int] = ()) -> Image.Image:
+    """Words above panels; `cuts` are frames that a red line marks."""
+    words = [part for line in words for part in textwrap.wrap(line, LETTERS, subsequent_indent="    ")]
     top = 2 * MARGIN + LINE * len(words)
     page = Image.new("RGB", (WIDTH, top + PANEL * -(-len(found) // COLUMNS) + MARGIN), PAPER)
     pen = ImageDraw.Draw(page)
@@ -86,7 +89,7 @@ def draw(report: Report) -> Image.Image:
     wide = WIDTH // COLUMNS
     for i, panel in enumerate(found):
         corner = (i % COLUMNS * wide, top + i // COLUMNS * PANEL)
-        plot(pen, panel, corner, wide, report["cuts"])
+        plot(pen, panel, corner, wide, cuts)
     return page
 
 
@@ -97,7 +100,9 @@ def font(size: int) -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
         return ImageFont.load_default()
 
 
-def plot(pen: ImageDraw.ImageDraw, panel: Panel, corner: tuple[int, int], wide: int, cuts: list[int]) -> None:
+def plot(
+    pen: ImageDraw.ImageDraw, panel: Panel, corner: tuple[int, int], wide: int, cuts: Sequence[int]
+) -> None:
     x, y = corner
     box = (x + LEFT, y + 44, x + wide - MARGIN, y + PANEL - 22)
     pen.text((x + MARGIN, y + 6), panel.title, INK, font(14))
@@ -120,7 +125,7 @@ def plot(pen: ImageDraw.ImageDraw, panel: Panel, corner: tuple[int, int], wide: 
         pen.line((across, box[1], across, box[3]), CUT)
     for (_, values), colour in zip(panel.lines, COLOURS):
         curve(pen, [None if v is None else place(i, v) for i, v in enumerate(values)], colour)
-    pen.text((box[2], box[3] + 4), "time", PALE, font(11), anchor="ra")
+    pen.text((box[2], box[3] + 4), panel.along, PALE, font(11), anchor="ra")
 
 
 def span(panel: Panel) -> tuple[float, float]:

@@ -157,6 +157,38 @@ def test_without_an_end_picture_it_is_a_loop(photo, between):
     assert torch.equal(z, closed), "one picture at both ends is the same loop"
 
 
+def test_report_says_whether_it_moves_and_how_the_seam_runs(host, ours, photo, between):
+    z, report = between(end=False)
+    assert set(report["motion"]) == {"speed", "explained", "counts"}
+    assert set(report["seam"]) == {"position", "velocity", "there_and_back"}
+    assert between(end=1 - photo)[1]["seam"] is None
+    whole = host.run(
+        "PureSVDMeasure",
+        images=host.pack("nodes.host.seam").pictures(ours.model, z).movedim(1, -1),
+        fps=7.0,
+        loop=True,
+    )
+    assert json.loads(whole[1])["loop"]["position"] == pytest.approx(report["seam"]["position"], rel=1e-4)
+
+
+def test_still_is_not_a_success(host, ours, photo, between, monkeypatch):
+    two_frames = host.pack("nodes.host.two_frames")
+    monkeypatch.setattr(two_frames, "clip_between", lambda model, a, *_, **__: a.z.repeat(T, 1, 1, 1))
+    _, report = between(end=False)
+    assert report["warnings"][0].startswith("this loop is nearly a still")
+
+
+@pytest.mark.parametrize("method", ["vibid", "trf", "forward"])
+def test_seam_repair_samples_the_seam_anew_or_leaves_the_loop(ours, photo, between, method):
+    model, rows = counting(ours.model)
+    plain, _ = between(end=False, model=model, method=method, guidance=0.0, max_cfg=1.0)
+    made = len(rows)
+    z, report = between(end=False, model=model, method=method, guidance=0.0, max_cfg=1.0, loop_repair=3.0)
+    assert len(rows) - 2 * made == (1 if method == "forward" else 2) * 2, "one of three levels lies below 3"
+    assert z.shape == plain.shape
+    assert report["repair"]["kept"] or torch.equal(z, plain)
+
+
 def test_several_pictures_are_passed_one_after_the_other(photo, between):
     z, report = between(torch.cat([photo, 1 - photo, photo.flip(1)]), photo / 2)
     assert len(z) == 3 * (T - 1) + 1
@@ -231,3 +263,5 @@ def test_other_models_and_too_few_frames_get_one_sentence(load, between):
         between(model=load("sv3d_u.safetensors", kind="sv3d_u").model)
     with pytest.raises(ValueError, match="motion_prior is nan"):
         between(motion_prior=float("nan"))
+    with pytest.raises(ValueError, match="loop_repair is nan"):
+        between(end=False, loop_repair=float("nan"))

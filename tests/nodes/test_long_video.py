@@ -40,7 +40,10 @@ GIVEN = {
 def long_video(host, ours, photo):
     def run(model=None, **changes):
         trio = dict(model=model or ours.model, clip_vision=ours.clip_vision, vae=ours.vae)
-        latent, report, fps = host.run("PureSVDLongVideo", **trio, image=photo, **{**GIVEN, **changes})
+        given = {"image": photo, **GIVEN, **changes}
+        latent, report, fps, chart = host.run("PureSVDLongVideo", **trio, **given)
+        assert chart.ndim == 4
+        assert 0 <= float(chart.min()) < float(chart.max()) <= 1
         return latent["samples"], json.loads(report.splitlines()[-1]), fps
 
     return run
@@ -67,17 +70,48 @@ def test_finished_beginning_is_taken_over(ours, long_video):
         lambda run, args: calls.append(1) or run(args["input"], args["timestep"], **args["c"])
     )
     whole, *_ = long_video(seconds=1.5, anchor=0.7)
-    resumed, *_ = long_video(model, seconds=1.5, anchor=0.7, begin={"samples": short})
+    resumed, report, _ = long_video(model, seconds=1.5, anchor=0.7, begin={"samples": short})
     assert torch.equal(resumed, whole)
+    assert [row["chunk"] for row in report["chunks"]] == [3]
     assert len(calls) == 3, "one chunk of three steps, both branches in one call"
 
 
 @pytest.mark.parametrize("method", ["vibid", "trf", "forward"])
 def test_loop_returns_and_leaves_out_the_doubled_frame(long_video, method):
-    z, _, fps = long_video(close="loop", close_method=method)
+    z, report, fps = long_video(close="loop", close_method=method)
     assert len(z) == 6
     assert fps == 6
     assert z.isfinite().all()
+    assert set(report["seam"]) == {"position", "velocity", "there_and_back"}
+    assert report["chunks"][-1]["end"]["last_error"] < 1e-6
+
+
+def test_seam_of_a_loop_is_repaired_or_left(long_video):
+    plain, *_ = long_video(close="loop")
+    z, report, _ = long_video(close="loop", loop_repair=3.0)
+    assert z.shape == plain.shape
+    assert report["repair"]["kept"] or torch.equal(z, plain)
+
+
+def test_report_compares_every_chunk_with_the_photo(ours, long_video):
+    z, report, _ = long_video()
+    first, last = (ours.vae.decode_exact(z[i : i + 1]) for i in (0, T - 1))
+    found = report["chunks"][0]["saturation"]
+    wanted = (last.amax(-1) - last.amin(-1)).mean() / (first.amax(-1) - first.amin(-1)).mean()
+    assert found == pytest.approx(float(wanted), rel=1e-3)
+    assert -1 <= report["chunks"][0]["likeness"] <= 1
+    assert [row["chunk"] for row in report["chunks"]] == [1, 2]
+
+
+def test_progress_bar_counts_chunks_and_nothing_else(long_video, monkeypatch):
+    import comfy.utils
+
+    bar = []
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: bar.append((value, total))
+    )
+    long_video()
+    assert bar == [(i + 1, 6) for i in range(6)]
 
 
 def test_closed_end_is_the_picture(ours, photo, long_video):
@@ -115,6 +149,12 @@ def test_cancel_gives_nothing_or_the_finished_chunks(ours, long_video):
     kept, *_ = long_video(cancelling(), on_cancel="keep")
     whole, *_ = long_video()
     assert torch.equal(kept, whole[:T])
+    searched, report, fps = long_video(
+        cancelling(), on_cancel="keep", candidates=3, close="loop", seconds=1.5
+    )
+    assert torch.equal(searched, whole[:T])
+    assert fps == 6, "as fast as the whole loop"
+    assert "seam" not in report
 
 
 @pytest.mark.parametrize(
@@ -124,6 +164,8 @@ def test_cancel_gives_nothing_or_the_finished_chunks(ours, long_video):
         ({"seconds": float("nan")}, "is not a length"),
         ({"frames": 2}, "a window of 2 frames"),
         ({"anchor": float("nan")}, "anchor is nan"),
+        ({"close": "loop", "loop_repair": float("nan")}, "loop_repair is nan"),
+        ({"image": torch.zeros(2, 8, 8, 3)}, "image holds 2 pictures"),
     ],
 )
 def test_absurd_requests_get_one_sentence(long_video, changes, sentence):

@@ -1,6 +1,5 @@
 """Long videos: lengths, joins, colours held to a clamp, and the search for a continuation."""
 
-import json
 import math
 
 import pytest
@@ -110,9 +109,10 @@ def test_search_goes_on_with_the_step_that_fits():
         return ramp * torch.sign(x.mean()) * x.mean().abs().clamp(max=3) / 3 * torch.ones_like(x)
 
     starts = [torch.full((6, 2, 3, 3), float(v)) * 700 for v in (-1, 1)]
-    seen = []
-    run = long.search(samplers.euler, starts, until=20.0, step=torch.ones(2, 3, 3))
+    seen, chosen = [], []
+    run = long.search(samplers.euler, starts, until=20.0, step=torch.ones(2, 3, 3), on_choice=chosen.append)
     out = run(denoise, starts[0], sigmas, on_step=lambda i, n: seen.append((i, n)))
+    assert chosen == [1]
     assert_close(out[5], torch.full((2, 3, 3), 5.0), rtol=0.4, atol=0)
     steps = long.steps_of(sigmas, 20.0, 2)
     assert seen == [(i, steps) for i in range(steps)]
@@ -124,13 +124,20 @@ def test_search_goes_on_with_the_step_that_fits():
     )
 
 
-def test_report_warns_in_words():
+def test_drifting_chunks_say_when_they_went_beyond_the_clamp():
     drifts = []
     way = long.plan(3 * 13 / 7, 7, 14, closed=False)
-    clip = long.extend(drifting(1.3), way, strength=0.0, on_chunk=lambda k, clip, drift: drifts.append(drift))
-    text = long.report(drifts, len(clip), 7)
-    assert "chunk 2: colours drift faster than they are corrected" in text
-    assert json.loads(text.splitlines()[-1])["frames"] == len(clip)
+    long.extend(drifting(1.3), way, strength=0.0, on_chunk=lambda k, clip, drift: drifts.append((k, drift)))
+    assert [(k, drift.clamped) for k, drift in drifts] == [(0, True), (1, True), (2, True)]
+
+
+def test_one_clip_is_advised_where_it_is_long_enough():
+    way = long.plan(2.8, 7, 14, closed=False)
+    assert way.chunks == 2
+    assert "set fps to 5 and use Interpolate Video" in long.one_clip(way, 2.8, False)
+    assert long.one_clip(way, 2.8, True) is None, "a closed end needs its chunks"
+    assert long.one_clip(long.plan(3, 7, 14, closed=False), 3, False) is None, "4 fps were not trained"
+    assert long.one_clip(long.plan(2, 7, 14, closed=False), 2, False) is None, "it is one clip"
 
 
 @pytest.mark.parametrize("given", [(0, 7, 14), (float("nan"), 7, 14), (5, 0, 14), (5, 7, 2)])
