@@ -10,7 +10,7 @@ from torch import Tensor
 
 from . import course
 from .motion import between
-from .report import ENOUGH, Report
+from .report import LEAST_EXPLAINED, Report
 from .seam import Seam
 from .sizes import reduced
 
@@ -38,7 +38,7 @@ def judge(frames: Tensor, *, fps: float, loop: bool, every: int = 1) -> Report:
     known = [step.explained for step in steps if step.explained is not None]
     explained = course.median(known) if known else None
     speed = course.median([step.speed for step in steps]) * fps
-    counts = explained is not None and explained >= ENOUGH
+    counts = explained is not None and explained >= LEAST_EXPLAINED
     seam = closing(frames) if loop else None
     return {"motion": {"speed": speed, "explained": explained, "counts": counts}, "seam": seam}
 
