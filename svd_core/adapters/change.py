@@ -45,9 +45,7 @@ class Layer:
 
 
 def change(layer: Layer, size: Size) -> Tensor | None:
-    """scale * product of the factors in the weight's size, float32, at strength 1 and without a DoRA
-    magnitude.
-    """
+    """scale * product of the factors in the weight's size, float32: strength 1, no DoRA magnitude."""
     t = {role: tensor.float() for role, tensor in layer.tensors.items()}
     if "diff" in t:
         return t["diff"].reshape(size)
@@ -63,9 +61,7 @@ def change(layer: Layer, size: Size) -> Tensor | None:
 
 
 def change_norm(layer: Layer, size: Size) -> float:
-    """Frobenius norm of `change`; of two plain factors from their small Gram matrices,
-    ||BA||^2 = tr(B'B AA').
-    """
+    """Frobenius norm of `change`; of two plain factors by their Gram matrices, ||BA||^2 = tr(B'B AA')."""
     if {"up", "down"} <= layer.tensors.keys() and "mid" not in layer.tensors and "diff" not in layer.tensors:
         up, down = (layer.tensors[role].flatten(1).double() for role in ("up", "down"))
         square = ((up.T @ up) * (down @ down.T)).sum()

@@ -1,6 +1,4 @@
-"""What is refused in an adapter, and how an adapter is brought into the forms that the host applies
-exactly.
-"""
+"""What is refused in an adapter, and how it is brought into the forms that the host applies exactly."""
 
 from __future__ import annotations
 
@@ -164,9 +162,7 @@ def _magnitude_fits(s: dict[str, Size], size: Size) -> bool:
 
 
 def plain(layer: Layer, known: Layers) -> Layer:
-    """The same change in a form that the host applies exactly: its five-dimensional Tucker and Kronecker
-    forms are not.
-    """
+    """The same change in a form that the host applies exactly; not so 5-D Tucker and Kronecker ones."""
     size = known.shapes[known.weight(layer.module)]
     tensors = dict(layer.tensors)
     if "up_bias" in tensors:

@@ -55,9 +55,7 @@ def read(path: str | os.PathLike[str], load: Callable[[str], Tensors] | None = N
 
 
 def sort(tensors: Tensors, where: str, hints: Hints | None = None) -> Control:
-    """What the tensors of a file are; ValueError in a sentence where they are not a whole network of
-    SVD's.
-    """
+    """What a file's tensors are; ValueError in a sentence where they are not a whole network of SVD's."""
     prefix = next((p for p in _PREFIXES if tensors and all(name.startswith(p) for name in tensors)), "")
     bare = {name[len(prefix) :]: tensor for name, tensor in tensors.items()}
     temporal = any("temporal_transformer_blocks." in name for name in bare)

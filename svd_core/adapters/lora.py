@@ -1,6 +1,4 @@
-"""A LoRA file -> one adapter a layer under the U-Net's own names; whatever does not fit is refused in a
-sentence.
-"""
+"""A LoRA file -> one adapter a layer under the U-Net's own names; what does not fit is refused."""
 
 from __future__ import annotations
 
@@ -75,9 +73,7 @@ class Lora:
 
 
 def read(path: str | os.PathLike[str], layers: Layers) -> Lora:
-    """Read and check a safetensors file; raises ValueError in one sentence for anything that is not whole or
-    not ours.
-    """
+    """Read and check a safetensors file; ValueError for anything that is not whole or not ours."""
     tensors, metadata = open_tensors(path)
     config, origin = _config(Path(path), metadata)
     return translate(tensors, layers, where=os.fspath(path), config=config, origin=origin)
@@ -185,9 +181,7 @@ def _scaled(layer: Layer, config: Mapping[str, Any], called: str) -> Layer:
 
 
 def _setting(config: Mapping[str, Any], table: str, called: str, default: Any) -> float | None:
-    """A number of PEFT's settings for a layer: that of the first pattern which ends its name,
-    or the default.
-    """
+    """A number of PEFT's settings for a layer: of the first pattern that ends its name, or the default."""
     patterns = config.get(table)
     for pattern, value in (patterns if isinstance(patterns, dict) else {}).items():
         if f".{called}".endswith("." + str(pattern).lstrip("^")):

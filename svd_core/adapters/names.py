@@ -1,6 +1,4 @@
-"""What LoRA files call a layer and a tensor of it: every spelling -> the U-Net's own module name and one
-role.
-"""
+"""What LoRA files call a layer and its tensors: any spelling -> the U-Net's module name and one role."""
 
 from __future__ import annotations
 

@@ -198,9 +198,7 @@ def clip_config(tensors: Tensors, hints: Hints, part: Part) -> CLIPConfig:
 
 
 class _Unfilled(TorchFunctionMode):
-    """Leaves out the filling of new weights; on the meta device it does nothing but import torch's
-    compiler.
-    """
+    """Leaves out the filling of new weights; on the meta device it would only import torch's compiler."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}

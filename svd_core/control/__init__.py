@@ -1,3 +1,1 @@
-"""Controls: functions from denoise to denoise, from conditioning to conditioning,
-or from frames to frames.
-"""
+"""Controls: functions from denoise to denoise, conditioning to conditioning, or frames to frames."""

@@ -63,9 +63,7 @@ LIMITS = {
 
 
 def intrinsics(width: int, height: int, fov: float) -> Tensor:
-    """K, 3 3: pixels of a pinhole whose horizontal field of view is `fov` degrees and whose axis meets the
-    middle.
-    """
+    """K, 3 3: pixels of a centred pinhole camera whose horizontal field of view is `fov` degrees."""
     f = width / (2 * math.tan(math.radians(fov) / 2))
     K = [[f, 0, (width - 1) / 2], [0, f, (height - 1) / 2], [0, 0, 1]]
     return torch.tensor(K, dtype=torch.float64)
@@ -187,9 +185,7 @@ def antialiased(photo: Tensor, times: float) -> Tensor:
 
 
 def inside(v: Tensor) -> Tensor:
-    """1 where u + v(u) lies in the picture, at least ERODED pixels from where it does not:
-    1 2 H W -> 1 1 H W
-    """
+    """1 where u + v(u) lies in the picture, ERODED pixels or more from where not: 1 2 H W -> 1 1 H W"""
     height, width = v.shape[-2:]
     x = torch.arange(width, device=v.device) + v[:, 0]
     y = torch.arange(height, device=v.device)[:, None] + v[:, 1]

@@ -15,8 +15,7 @@ LINEAR = ((0.0, 0.0), (1.0, 1.0))
 def progress(
     points: Sequence[Sequence[float]] = LINEAR, *, t: int, interpolation: str = "monotone_cubic"
 ) -> Tensor:
-    """Points (x, y) in 0..1, at least one -> t, float32: the curve at t even places less its value at the
-    first.
+    """Points (x, y) in 0..1, at least one -> t, float32: the curve at t even places less its first value.
 
     The first entry is therefore 0: the first frame of a move is the photo.
     A curve that comes back is a move there and back. Left and right of its points the curve is flat.

@@ -54,9 +54,7 @@ def colour(concat: Tensor, t: int) -> Start:
 
 
 def photo(concat: Tensor, t: int) -> Start:
-    """The photo itself on every frame; it holds the layout, and so holds motion back: b 4 h w,
-    one row or t.
-    """
+    """The photo on every frame; it holds the layout, and so holds motion back: b 4 h w, one row or t."""
     z = concat.float() * SCALE
     return Start(z.expand(t, -1, -1, -1) if len(z) == 1 else z[:t])
 
@@ -69,9 +67,7 @@ def gather(clips: list[Tensor]) -> Start:
 
 
 def read_statistics(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Start:
-    """Statistics of a safetensors file for clips of shape t 4 h w: `Expectation_x_0` of that shape,
-    `trCov_d`.
-    """
+    """Statistics in a safetensors file for clips t 4 h w: `Expectation_x_0` of that shape, `trCov_d`."""
     tensors, _ = open_tensors(path)
     where = os.path.basename(path)
     if missing := [name for name in (MEAN, VARIANCE) if name not in tensors]:
@@ -92,9 +88,7 @@ def read_statistics(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Sta
 
 
 def first(noise: Tensor, level: float, start: Start) -> Tensor:
-    """Unit noise to the first latent of a run from a lower level: t 4 h w -> t 4 h w, N(mean,
-    level² + variance).
-    """
+    """Unit noise -> first latent of a run from a lower level, N(mean, level² + variance): t 4 h w both."""
     return start.mean.to(noise) + (level**2 + start.variance) ** 0.5 * noise
 
 

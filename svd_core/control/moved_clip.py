@@ -1,5 +1,4 @@
-"""Parts of one photo moved along paths: the clip that shows it, and where its pixels were put (Time-to-Move,
-cut and drag).
+"""Parts of a photo moved along paths: the clip, and where its pixels lie (Time-to-Move, cut and drag).
 
 A region is cut out, carried along its path at constant speed, turned and scaled about its middle,
 and laid over the photo, whose hole is filled smoothly from around. The hole is not part of the mask:
@@ -65,9 +64,7 @@ def nearest(region: Tensor, starts: Tensor) -> list[Tensor]:
 
 
 def curve(points: Tensor) -> Tensor:
-    """A smooth line through k points (uniform Catmull-Rom): k 2 -> (k - 1) * SAMPLES + 1, 2; two points:
-    straight.
-    """
+    """A smooth line through k points (uniform Catmull-Rom; two: straight): k 2 -> (k - 1) * SAMPLES + 1, 2"""
     p = torch.cat([points[:1] * 2 - points[1:2], points, points[-1:] * 2 - points[-2:-1]])
     u = (torch.arange(SAMPLES) / SAMPLES).to(p)[:, None, None]
     a, b, c, d = p[:-3], p[1:-2], p[2:-1], p[3:]
@@ -88,8 +85,7 @@ def along(points: Tensor, progress: Tensor) -> Tensor:
 def layers(
     drawing: Drawing, progress: Tensor, *, height: int, width: int, radius: float, mask: Tensor | None = None
 ) -> list[Layer]:
-    """The drawing's paths in pixels, a layer each. Paths without a polygon share `mask` (1 1 H W),
-    or take a disc.
+    """The drawing's paths in pixels, a layer each; without a polygon they share `mask` 1 1 H W or are discs.
 
     `radius` of discs in shares of the shorter side; progress t in 0..1.
     """

@@ -1,6 +1,4 @@
-"""A camera that moves through space over one photo with a depth map: dolly and orbit,
-by forward splatting.
-"""
+"""A camera that moves through a photo with a depth map: dolly and orbit, by forward splatting."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ SEEN = 0.05  # of a pixel's area, from which it counts as seen (ViewExtrapolator
 
 
 def distance(near: Tensor) -> Tensor:
-    """A relative map, 1 1 H W, near is large (as of disparity) -> distance from 1 to FARTHEST,
-    the same shape.
-    """
+    """A relative map 1 1 H W, near is large, as disparity is -> distance from 1 to FARTHEST, same shape."""
     low, high = near.amin(), near.amax()
     share = (near - low) / (high - low).clamp(min=1e-12)
     return 1 / (share + (1 - share) / FARTHEST)

@@ -1,5 +1,4 @@
-"""A clip between two pictures with a model that was trained on one: every method is built on denoise(x,
-sigma).
+"""A clip between two pictures with a model trained on one; every method is built on denoise(x, sigma).
 
 Frames run along the first axis, (b t) c h w, video by video. A pass sees one picture and its own time:
 the backward pass is conditioned on the last picture and handed the flipped clip,
@@ -123,9 +122,7 @@ def cfg_pp(pair: Pass, w: float) -> Pass:
 
 
 def blend(forward: Tensor, backward: Tensor, *, t: int) -> Tensor:
-    """TRF's weights, linear over the frames: the forward estimate at the first, the other at the last:
-    (b t) c h w.
-    """
+    """TRF's weights, linear from the forward estimate at the first frame to the other: (b t) c h w."""
     w = torch.linspace(1, 0, t).to(forward).repeat(len(forward) // t).view(-1, 1, 1, 1)
     return torch.lerp(backward, forward, w)
 
@@ -202,8 +199,7 @@ def vibid(
 
 
 def climbs(n: int, *, until: float, length: int, times: int) -> list[tuple[int, int]]:
-    """Where n steps are interrupted: after i of them the clip is lifted from level i back to level j = i -
-    length.
+    """Where n steps are interrupted: after i of them the clip is lifted from level i to j = i - length.
 
     Stops lie `length` apart; the last has a share of about `until` (0..1) of all steps still to go,
     the first at least `length` behind it. Each is climbed `times` over. TRF: until 0.8,

@@ -38,8 +38,7 @@ def decode(
     memory: int | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip exactly as if decoded in one
-    piece.
+    """(b t) z h w unscaled latents -> (b t) 3 8h 8w about [-1, 1], each clip as if decoded in one piece.
 
     `memory` limits the bytes of device memory beyond weights, latents and result (None:
     as little as is quick). `on_step(i, n)` follows every few frames and every slab;
@@ -90,9 +89,7 @@ def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Pla
 
 
 def _trim_heap() -> None:
-    """Have glibc return what it keeps of freed blocks below 32 MiB, up to three frames of them;
-    elsewhere do nothing.
-    """
+    """Have glibc return freed blocks below 32 MiB, up to three frames of them; elsewhere do nothing."""
     if sys.platform == "linux":
         trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
         if trim is not None:
@@ -100,9 +97,7 @@ def _trim_heap() -> None:
 
 
 class Clip:
-    """The frames of a clip in one piece of memory, as large as the largest stage and refilled by each in
-    place.
-    """
+    """The frames of a clip in one memory, as large as the largest stage and refilled by each in place."""
 
     def __init__(self, z: Tensor, elements: int, *, offload: bool):
         """From latents t c h w; `elements` of the largest stage for each of their t h w positions."""
@@ -133,8 +128,7 @@ class Clip:
         return self.frames[:, :, slab].to(self.device)
 
     def refill(self, stage: Stage, steps: Steps) -> list[tuple[Tensor, Tensor]]:
-        """Put the result of a stage in the place of the frames; norm statistics n g of every group for the
-        block after it.
+        """Replace the frames by a stage's result; norm statistics n g of each group for the block after it.
 
         Frames that grow are replaced from the last to the first, others from the first on,
         so that none is overwritten before it is read.

@@ -1,6 +1,4 @@
-"""The decoder as stages: per-frame layers that run fused, each ended by a block that mixes all frames of the
-clip.
-"""
+"""The decoder as stages: per-frame layers that run fused, and a block that mixes all frames of the clip."""
 
 from __future__ import annotations
 
@@ -18,9 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Stage:
-    """Per-frame layers, and the block whose temporal half follows them (none before the frames
-    themselves).
-    """
+    """Per-frame layers, and the block whose temporal half follows them (none before the frames)."""
 
     layers: list[nn.Module]
     block: VideoResBlock | None
@@ -45,9 +41,7 @@ class Stage:
         return _even(t, self.batch)
 
     def slabs(self, t: int, h: int) -> list[slice]:
-        """Cuts of the height h · scale that hold, for t frames, no more than one frame of the full
-        resolution.
-        """
+        """Cuts of the height h · scale that hold, for t frames, at most one frame of the full resolution."""
         H = h * self.scale
         return _even(H, max(1, H * self.batch // t))
 
@@ -57,9 +51,7 @@ class Stage:
 
 
 def _even(n: int, most: int) -> list[slice]:
-    """Cuts of n into the fewest parts of at most `most`, about equal: small ones would be heap memory,
-    kept once freed.
-    """
+    """The fewest, about equal cuts of n of at most `most`; small ones would be heap memory, kept if freed."""
     parts = -(-n // most)
     return [slice(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
 

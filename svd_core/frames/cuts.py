@@ -75,8 +75,7 @@ def likeness_in_any_light(a: Tensor, b: Tensor) -> float:
 
 
 def changed(a: Tensor, b: Tensor) -> Tensor:
-    """1 where thumbnails differ: 1 c h w, 1 c h w -> 1 1 h w; bars, logos and frames around the picture do
-    not
+    """1 where thumbnails differ: 1 c h w twice -> 1 1 h w; bars, logos and frames around the picture do not
 
     Where next to nothing changes the whole picture is judged, or a small thing that comes would be a cut.
     """
@@ -92,9 +91,7 @@ def moments(x: Tensor, where: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def relit(x: Tensor, like: Tensor, where: Tensor) -> Tensor:
-    """x with the mean and contrast of another frame, channel by channel: 1 c h w, 1 c h w,
-    1 1 h w -> 1 c h w
-    """
+    """x with another frame's mean and contrast in each channel: 1 c h w, 1 c h w, 1 1 h w -> 1 c h w"""
     (mean, spread), (mean_to, spread_to) = (moments(v, where) for v in (x, like))
     gain = (spread_to + CONTRAST_FLOOR) / (spread + CONTRAST_FLOOR)
     return (x - mean.view(-1, 1, 1)) * gain.view(-1, 1, 1) + mean_to.view(-1, 1, 1)

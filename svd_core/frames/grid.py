@@ -32,9 +32,7 @@ def count(frames: int, *, source_fps: Fraction, target_fps: Fraction) -> int:
 def intervals(
     frames: int, *, source_fps: Fraction, target_fps: Fraction
 ) -> Iterator[tuple[int, list[Fraction]]]:
-    """For each source frame the grid touches: its index, and how far towards the next the output frames
-    lie.
-    """
+    """For each source frame that the grid touches: its index, and the output frames' shares of the way on."""
     n = count(frames, source_fps=source_fps, target_fps=target_fps)
     grid = (j * source_fps / target_fps for j in range(n))
     for i, positions in groupby(grid, key=math.floor):

@@ -52,16 +52,13 @@ def keep_still(made: Tensor, fade: Tensor, still: Tensor) -> Tensor:
 
 
 def unmatched(difference: Tensor) -> Tensor:
-    """Where something of either frame is not found in the other: differences along the flow 2 c H W -> 1 1 H
-    W in [0, 1]
-    """
+    """Where a frame shows what the other lacks: differences along the flow 2 c H W -> 1 1 H W in [0, 1]"""
     away = difference.amax((0, 1), keepdim=True)
     return ((away - FOUND) / (NOT_FOUND - FOUND)).clamp(0, 1)
 
 
 def keep_light(made: Tensor, fade: Tensor, lost: Tensor) -> Tensor:
-    """As bright around each place as the cross-fade, which loses nothing: 1 c H W, 1 c H W,
-    1 1 H W -> 1 c H W
+    """As bright around each place as the cross-fade, which loses nothing: 1 c H W twice, 1 1 H W -> 1 c H W
 
     A body whose motion was not found falls between the places where it was and will be.
     What is missing is taken from where the cross-fade is brighter, what is too much where it is darker,

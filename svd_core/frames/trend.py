@@ -40,9 +40,7 @@ def trend(x: Tensor, window: float) -> Tensor:
 
 
 def oscillation(x: Tensor, window: float) -> Tensor:
-    """Deviation of what goes up and down again and again within `window` of each value: n -> n,
-    at least `EXACT`
-    """
+    """Deviation of what goes up and down again within `window` of each value: n -> n, at least `EXACT`"""
     n, reach = len(x), math.ceil(2 * window)
     points = turning_points(x.tolist())
     lengths = [abs(float(x[j] - x[i])) for i, j in zip(points, points[1:])]

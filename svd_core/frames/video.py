@@ -87,9 +87,7 @@ class Clip:
         return out or (i + 2 < len(self.frames) and is_end_of_fade(b, a, self.frame(i + 2)))
 
     def around(self, i: int) -> Around:
-        """The frames before and after the pair i, i + 1; where frames are left out they are not worth
-        reading
-        """
+        """The frames before and after the pair i, i + 1; not worth reading where frames are left out"""
         before = self.frame(i - 1) if self.dense and self.joined(i - 1) else None
         after = self.frame(i + 2) if self.dense and self.joined(i + 1) else None
         return before, after

@@ -76,9 +76,7 @@ class ControlNet(Encoder):
         t: int,
         hooks: Hooks = NO_HOOKS,
     ) -> tuple[list[Tensor], Tensor]:
-        """hint (b t) 3 8h 8w, the rest as for the U-Net -> residuals of the skips in their order,
-        and of the middle.
-        """
+        """hint (b t) 3 8h 8w, the rest as the U-Net's -> residuals of the skips in order and of the middle"""
         features = self.controlnet_cond_embedding(hint.to(x.dtype))
         h, skips, _ = self.encode(x, c_noise, context, y, t=t, features=features, hooks=hooks)
         residuals = [conv(skip) for conv, skip in zip(self.controlnet_down_blocks, skips)]

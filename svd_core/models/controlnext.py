@@ -104,9 +104,7 @@ class ControlNeXt(nn.Module):
 
 
 def inject(h: Tensor, features: Tensor, scale: Tensor | float) -> Tensor:
-    """h n c h w plus features n c h' w', given h's mean and deviation per frame and pooled to its size;
-    scale n or one.
-    """
+    """h n c h w plus features n c h' w' pooled to it, with its mean and deviation a frame; scale n or one"""
     axes = (1, 2, 3)
     wide, f = h.float(), features.float()
     mean, std = wide.mean(axes, keepdim=True), wide.std(axes, keepdim=True)

@@ -1,6 +1,4 @@
-"""The points of a U-Net pass at which a host may act. The core calls them and knows nothing else of any
-host.
-"""
+"""The points of a U-Net pass at which a host may act; the core knows nothing else of any host."""
 
 from __future__ import annotations
 

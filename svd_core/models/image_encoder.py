@@ -110,9 +110,7 @@ class CLIPVision(nn.Module):
         self.visual_projection = ops.Linear(config.width, config.projection, bias=False, **factory)
 
     def hidden(self, x: Tensor, hooks: Hooks = NO_HOOKS) -> tuple[Tensor, Tensor]:
-        """n 3 S S, normalised -> token states after the last layer but one, and after the last:
-        n s c each.
-        """
+        """n 3 S S, normalised -> token states after the last layer but one and after the last: n s c"""
         model = self.vision_model
         h = model.pre_layrnorm(model.embeddings(x))
         for layer in model.encoder.layers[:-1]:

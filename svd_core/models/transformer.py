@@ -79,9 +79,7 @@ class FeedForward(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """n s c -> n s c. Without gradients, rows in pieces: the 8c-wide activation is never held for all of
-        them.
-        """
+        """n s c -> n s c; without gradients in pieces, so that the 8c-wide activation is never whole."""
         rows = x.reshape(-1, x.shape[-1])
         piece = 2048 if x.device.type == "cpu" else 65536
         if torch.is_grad_enabled() or len(rows) <= piece:

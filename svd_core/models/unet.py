@@ -109,9 +109,7 @@ class Encoder(nn.Module):
 
 
 class VideoUNet(Encoder):
-    """F(c_in x; c_noise): predicts v. Attribute names are the checkpoint's keys after
-    `model.diffusion_model.`.
-    """
+    """F(c_in x; c_noise) predicts v; attributes are the checkpoint's keys after `model.diffusion_model.`."""
 
     def __init__(
         self, config: UNetConfig, *, ops: Ops = core_ops, dtype: torch.dtype | None = None, device: Any = None

@@ -64,9 +64,7 @@ class TimeStack(nn.Module):
 
 
 class VideoResBlock(ResBlock):
-    """A spatial block, then v + a r(v) with a = sigmoid(mix_factor): here a weighs *time* (in the U-Net,
-    space).
-    """
+    """A spatial block, then v + a r(v), a = sigmoid(mix_factor): here a weighs *time*, in the U-Net space."""
 
     def __init__(self, c_in: int, c_out: int, *, groups: int, ops: Ops, **factory: Any):
         super().__init__(c_in, c_out, groups=groups, ops=ops, **factory)

@@ -1,6 +1,4 @@
-"""Camera and objects apart: one affine movement per pair of frames, fitted so that what moves by itself
-counts little.
-"""
+"""Camera and objects apart: one affine movement a pair, fitted so that what moves by itself counts little."""
 
 from __future__ import annotations
 
@@ -38,8 +36,7 @@ STILL = Camera(0.0, 0.0, 0.0, 0.0)
 
 
 def fit(a: Tensor, b: Tensor) -> tuple[Tensor, Camera]:
-    """The movement a -> b that most of the picture shares: 1 c H W twice in [0, 1] -> 1 2 H W in pixels,
-    Camera
+    """The movement a -> b that most of the picture shares: 1 c H W in [0, 1] twice -> 1 2 H W pixels, Camera
 
     An affine one, by iteratively reweighted least squares on a calm flow, from the median shift on, weights
     1 / (1 + (r / s)^2) with s = 1.4826 MAD (Cauchy): a plain fit would follow a large object.

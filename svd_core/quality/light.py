@@ -85,8 +85,7 @@ def course(x: Tensor, window: float) -> Tensor:
 
 
 def along(changes: Sequence[Change | None], mean: Tensor) -> list[Tensor]:
-    """The colour of the same things over time, a scene at a time: mean colour of the first frame 3 -> each t
-    3
+    """The colour of the same things over time, scene by scene: mean colour of the first frame 3 -> each t 3
 
     `changes` are gain and offset from frame to frame, None at a cut.
     """
@@ -103,9 +102,7 @@ def along(changes: Sequence[Change | None], mean: Tensor) -> list[Tensor]:
 
 
 def flicker(scenes: Sequence[Tensor]) -> tuple[float, float]:
-    """Root mean square of light about its course, share of it above 1/4 cycle a frame: each t 3 -> in 0..1,
-    0..1
-    """
+    """Root mean square of light about its course, share above 1/4 cycle a frame: each t 3 -> in 0..1, 0..1"""
     total, fast, count = 0.0, 0.0, 0
     for scene in scenes:
         count += len(scene)

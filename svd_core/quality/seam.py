@@ -58,9 +58,7 @@ def ratio(value: float, usual: float) -> float | None:
 
 
 def mirrored(thumbnails: list[Tensor]) -> float | None:
-    """1 - mean |x_t - x_(n-t)|^2 over that of any two frames; 0 for a circle, 1 there and back,
-    None for a still
-    """
+    """1 - mean |x_t - x_(n-t)|^2 over that of any two frames; circle 0, there and back 1, still None"""
     n = len(thumbnails)
     mean = sum(x.double() for x in thumbnails) / n
     apart = 2 * sum(float((x - mean).square().mean()) for x in thumbnails) / (n - 1)

@@ -27,9 +27,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Goal:
-    """`target` in picture widths a second, of all motion, the camera's or the objects',
-    "at least" or "at most".
-    """
+    """`target` in widths a second of all motion, the camera's or the objects', "at least" or "at most"."""
 
     target: float
     of: str = "all"

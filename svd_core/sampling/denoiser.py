@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 
 def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """c_skip, c_out, c_in, c_noise for sigma > 0, in float32 (sigma² overflows half precision);
-    sigma_data = 1.
-    """
+    """c_skip, c_out, c_in, c_noise of sigma > 0, float32 (sigma² overflows half precision); sigma_data 1."""
     sigma = sigma.float()
     c_skip = 1 / (sigma**2 + 1)
     c_out = -sigma / (sigma**2 + 1).sqrt()

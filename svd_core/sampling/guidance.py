@@ -77,9 +77,7 @@ OVER_LEVELS = {"even": even, "as CFG++": growing}
 
 @dataclass(frozen=True)
 class Shape:
-    """How guidance acts besides its scale over the frames; the defaults are plain classifier-free
-    guidance.
-    """
+    """How guidance acts besides its scale over frames; the defaults are plain classifier-free guidance."""
 
     from_level: float = (
         math.inf

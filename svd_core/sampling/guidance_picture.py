@@ -25,9 +25,7 @@ def passes(scale: Tensor) -> int:
 
 
 def draw(guidance: Guidance, sigmas: Tensor) -> Tensor:
-    """IMAGE 1 H W 3 in [0, 1]: frames from left to right, levels from the first at the top;
-    grey needs one pass.
-    """
+    """1 H W 3 in [0, 1]: frames from left to right, levels from the first at the top; grey needs one pass."""
     scale = scales(guidance, sigmas)
     n, t = scale.shape
     width = max(CELL_W * t, 360)

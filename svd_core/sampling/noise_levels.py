@@ -20,8 +20,7 @@ def karras(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGMA_MAX
 
 
 def ays(n: int, *, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """Align Your Steps levels for SVD, log-linear between the published ten steps (Sabour et al., 2024):
-    n + 1.
+    """Align Your Steps for SVD, log-linear between the ten published steps (Sabour et al., 2024): n + 1.
 
     With a lower sigma_max, n levels of the same density from there on.
     """
@@ -37,8 +36,7 @@ def exponential(n: int, *, sigma_min: float = SIGMA_MIN, sigma_max: float = SIGM
 
 
 def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """n + 1 levels of a model distilled on `grid` Karras levels: every (grid // n)-th,
-    then 0 (AnimateLCM-SVD).
+    """n + 1 levels of a model distilled on `grid` Karras levels: each (grid // n)th, then 0 (AnimateLCM-SVD).
 
     A lower sigma_max leaves the levels above it out, so that the first is the nearest one below.
     """
@@ -54,9 +52,7 @@ def consistency(n: int, *, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tens
 
 
 def distilled_levels(*, grid: int = 40, sigma_max: float = SIGMA_MAX) -> Tensor:
-    """The Karras levels that a consistency model was distilled on, those above sigma_max left out:
-    up to `grid`.
-    """
+    """The Karras levels up to sigma_max that a consistency model was distilled on: at most `grid`."""
     levels = karras(grid)[:-1]
     return levels[levels <= sigma_max * (1 + 1e-4)]  # 700 itself comes back rounded
 

@@ -18,9 +18,7 @@ from ..signatures import Denoise, OnStep, Sampler
 
 
 def initial(noise: Tensor, sigma_max: Tensor) -> Tensor:
-    """Unit noise to the first latent, scaled to the deviation sqrt(1 + sigma²) of noised unit-variance
-    data.
-    """
+    """Unit noise to the first latent, of the deviation sqrt(1 + sigma²) of noised unit-variance data."""
     return noise * (1 + sigma_max.float() ** 2).sqrt().to(noise)
 
 
@@ -85,9 +83,7 @@ def dpmpp_2m(
     generator: torch.Generator | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
-    """DPM-Solver++(2M): second order from the previous denoised value, one network call a step (Lu et al.,
-    2022).
-    """
+    """DPM-Solver++(2M): second order by the last denoised value, one call a step (Lu et al., 2022)."""
     n = len(sigmas) - 1
     denoised_old = None
     for i in range(n):

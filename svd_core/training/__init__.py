@@ -1,5 +1,4 @@
-"""Training by the paper's stages: autoencoder, images, video, high-quality image to video;
-and the embedded model.
+"""Training by the paper's stages, from autoencoder to image to video; and the embedded model.
 
 Read `diffusion` for the loss, `loop` for a run that survives being killed, `camera` for
 what the films show.

@@ -26,8 +26,7 @@ DEVIATIONS = (1.5, 0.9, 0.8, 0.7)  # of the scaled latents: luminance, two colou
 
 
 class Guide:
-    """What the four channels are to mean at first: brightness, orange, light from above, green;
-    each of a tile of 8 x 8.
+    """What the channels mean at first: brightness, orange, light from above, green of a tile of 8 x 8.
 
     Called with n 3 H W in [-1, 1] -> n 4 h w with `DEVIATIONS` over the given pictures, n H W 3 uint8.
     """
@@ -78,18 +77,14 @@ def draw_movement(rng: np.random.Generator, n: int, *, size: int) -> Tensor:
 
 
 def move(x: Tensor, theta: Tensor, *, size: int | None = None) -> Tensor:
-    """n c H W seen through `theta`, bicubic; with `size`, the central window of that size of a larger
-    picture.
-    """
+    """n c H W seen through `theta`, bicubic; with `size`, the central window of a larger picture."""
     size = size or x.shape[-1]
     grid = F.affine_grid(theta, [len(x), 1, size, size], align_corners=False) * (size / x.shape[-1])
     return F.grid_sample(x, grid, mode="bicubic", padding_mode="reflection", align_corners=False)
 
 
 def known(theta: Tensor, size: int) -> Tensor:
-    """Which of a moved picture's positions were inside before, more than half a position from its border:
-    n 1 size size.
-    """
+    """Positions of a moved picture that were inside, over half a position from its border: n 1 size size."""
     grid = F.affine_grid(theta, [len(theta), 1, size, size], align_corners=False)
     return (grid.abs() < 1 - 1 / size).all(-1)[:, None].float()
 

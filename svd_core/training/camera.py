@@ -54,8 +54,7 @@ def bucket_speed(bucket: float, *, fps: float) -> float:
 
 
 def views(movement: Movement, *, speed: float, frames: int, size: int, cell: int = CELL) -> Tensor:
-    """What each frame sees: t 2 3, from points of the window to points about the first window's centre,
-    x before y.
+    """What each frame sees: t 2 3, from the window's points to points about the first one's centre, x then y.
 
     Both in positions of `cell` pixels. `speed` is the mean movement in pixels a frame over a window of `size`
     positions.
@@ -71,9 +70,7 @@ def views(movement: Movement, *, speed: float, frames: int, size: int, cell: int
 
 
 def points(seen: Tensor, *, size: int) -> Tensor:
-    """The positions that each frame's window of `size` samples, about the first window's centre:
-    t size size 2.
-    """
+    """Positions that each frame's window of `size` samples, about the first one's centre: t size size 2."""
     axis = torch.arange(size) - (size - 1) / 2
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     return torch.einsum("tij,hwj->thwi", seen, torch.stack([x, y, torch.ones_like(x)], -1))

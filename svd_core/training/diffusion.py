@@ -83,17 +83,14 @@ def draw_batch(
 
 
 def draw_noise_levels(rng: np.random.Generator, stage: Stage, count: int) -> Tensor:
-    """ln sigma of each film, normal, at evenly spaced quantiles with a common random shift:
-    less variance in a step.
-    """
+    """ln sigma of each film, normal, at even quantiles with one random shift: less variance in a step."""
     quantiles = (rng.random() + np.arange(count) / count) % 1
     normal = NormalDist(stage.P_mean, stage.P_std)
     return torch.tensor([normal.inv_cdf(min(max(q, 1e-6), 1 - 1e-6)) for q in quantiles])
 
 
 class DiffusionLoss:
-    """E |F - (target)|²: the weight (1 + sigma²)/sigma² on D makes the error uniform in F (EDM,
-    sigma_data 1).
+    """E |F - target|²: the weight (1 + sigma²)/sigma² on D makes the error uniform in F (EDM, sigma_data 1).
 
     Serves whatever may be trained of a U-Net, all of it or an adapter:
     pass a network that is called like `VideoUNet`.

@@ -19,9 +19,7 @@ from .library import to_tensor
 
 
 def single_file(unet: VideoUNet, vae: VAE, clip: CLIPVision) -> dict[str, Tensor]:
-    """All tensors under the released names; `first_stage_model.encoder` is the encoder with its quant_conv
-    folded in.
-    """
+    """All tensors under the released names; `first_stage_model.encoder` has its quant_conv folded in."""
     tensors = {UNET + name: t for name, t in unet.state_dict().items()}
     tower, _ = clip_to_openclip(clip.state_dict())
     tensors.update({VISUAL + name: t for name, t in tower.items()})

@@ -1,6 +1,4 @@
-"""Clips to train an adapter on: encoded once, and the loss of EDM over them with SVD's way of
-conditioning.
-"""
+"""Clips to train an adapter on, encoded once, and EDM's loss over them with SVD's conditioning."""
 
 from __future__ import annotations
 
@@ -76,9 +74,7 @@ def encode(
 
 
 class FilmLoss:
-    """One clip a step, with one noise level for all of its frames and a condition whose noise is drawn in
-    pixels.
-    """
+    """One clip a step: one noise level for all of its frames, and a condition with noise on its pixels."""
 
     def __init__(self, clips: Sequence[Clip], draw: Draw, vae_encoder: Encode):
         if not clips:
@@ -88,9 +84,7 @@ class FilmLoss:
         self.clips, self.draw, self.encode = list(clips), draw, vae_encoder
 
     def batch(self, rng: np.random.Generator) -> Batch:
-        """A clip with its condition: unscaled latent of the noisy first frame, token, (fps - 1, bucket,
-        noise level).
-        """
+        """A clip and its condition: unscaled latent of the noisy photo, token, (fps - 1, bucket, level)."""
         clip, d = self.clips[int(rng.integers(len(self.clips)))], self.draw
         level = float(np.exp(rng.normal(d.noise_mean, d.noise_std)))
         noise = torch.from_numpy(rng.standard_normal(tuple(clip.first.shape), np.float32)).to(clip.first)
@@ -114,9 +108,7 @@ class FilmLoss:
 
 
 def error(unet: VideoUNet, batch: Batch, sigma: float, noise: Tensor) -> Tensor:
-    """Mean |F - target|² of one clip at one noise level: the weight (1 + sigma²)/sigma² on D makes it even in
-    F.
-    """
+    """Mean |F - target|² of a clip at one level: the weight (1 + sigma²)/sigma² on D makes it even in F."""
     t = len(batch.z)
     c_skip, c_out, c_in, c_noise = scalings(torch.tensor(sigma, device=batch.z.device))
     x = batch.z + sigma * noise

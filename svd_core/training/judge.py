@@ -84,8 +84,7 @@ def decode_by_frame(svd: SVD, z: Tensor) -> Tensor:
 
 @torch.no_grad()
 def still_share(svd: SVD, footage: Footage, stage: Stage, *, sigma: float, films: int) -> Tensor:
-    """Error of D at one noise level over that of the first frame repeated, of each frame after the first:
-    t-1.
+    """Error of D at a noise level over that of the first frame repeated, of each frame after it: t-1.
 
     Films of `stage` over footage that was not trained on.
     """

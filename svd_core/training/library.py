@@ -1,6 +1,4 @@
-"""Pictures and animations of the host's template packages (MIT), split by file name into training and judging
-ones.
-"""
+"""Pictures and animations of the host's templates (MIT), split by file name into training and judging."""
 
 from __future__ import annotations
 

@@ -66,9 +66,7 @@ def _matrix(module: nn.Module) -> bool:
 
 
 def tensors(parameters: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
-    """Trained factors, named as `attach` made them, in the names that every loader of ours and the host's
-    knows.
-    """
+    """Trained factors, named as `attach` made them, in the names that our and the host's loaders know."""
     found = {}
     for name, tensor in parameters.items():
         module, _, half = name.rpartition(".")
@@ -94,9 +92,7 @@ def _checkpointed(module: nn.Module) -> None:
 
 
 def memory(unet: VideoUNet, *, frames: int, height: int, width: int) -> str:
-    """What a run takes at least, in words: weights, adapters with averages and optimiser,
-    and the blocks' inputs.
-    """
+    """What a run takes at least, in words: weights, adapters with averages and optimiser, blocks' inputs."""
     trained = sum(p.numel() for p in unet.parameters() if p.requires_grad)
     frozen = sum(p.numel() * p.element_size() for p in unet.parameters() if not p.requires_grad)
     config, positions = unet.config, frames * math.ceil(height / 8) * math.ceil(width / 8)

@@ -49,15 +49,12 @@ def flicker(frames: Tensor, flow: np.ndarray) -> float:
 
 
 def explained(frames: Tensor, flow: np.ndarray) -> float:
-    """Share of the change from frame to frame that goes away when the next frame is warped back along the
-    flow.
-    """
+    """Share of the change from frame to frame that goes when the next one is warped back along the flow."""
     return 1 - flicker(frames, flow) / flicker(frames, np.zeros_like(flow))
 
 
 def camera_share(flow: np.ndarray) -> float:
-    """Share of the flow's energy that one affine movement a step explains: 1 for a pan or zoom,
-    near 0 for break-up.
+    """Share of the flow's energy that one affine movement a step explains: pan or zoom 1, break-up near 0.
 
     flow t-1 H W 2; each step's movement is a least-squares fit over all pixels.
     """
@@ -70,9 +67,7 @@ def camera_share(flow: np.ndarray) -> float:
 
 
 def best_affine(frames: Tensor) -> np.ndarray | None:
-    """The affine movement that lays the last frame onto the first best (ECC): 2 3, in pixels;
-    None where nothing fits.
-    """
+    """The affine movement that best lays the last frame onto the first (ECC): 2 3, in pixels, or None."""
     first, last = grey(frames[:1])[0], grey(frames[-1:])[0]
     best, found, everywhere = -1.0, None, np.ones_like(last)
     for start in range(0, first.shape[1] // 5, 4):  # the fit finds only what it starts near to
@@ -88,8 +83,7 @@ def best_affine(frames: Tensor) -> np.ndarray | None:
 
 
 def wholeness(frames: Tensor) -> float:
-    """PSNR of the last frame laid onto the first by the one affine movement that fits best,
-    where they overlap.
+    """PSNR of the last frame laid onto the first by the best affine movement, where they overlap.
 
     Sees crumbling: grain and patches that go their own ways follow no single movement. 0 where nothing fits.
     """
@@ -117,9 +111,7 @@ def travel(frames: Tensor) -> float:
 
 
 def detail(frames: Tensor) -> float:
-    """Contrast of neighbouring pixels in the last frame over that in the first: below 1 blur,
-    above 1 grain.
-    """
+    """Contrast of neighbouring pixels in the last frame over the first's: below 1 blur, above 1 grain."""
     nothing = torch.zeros_like(frames[-1])
     return float(gradient_error(frames[-1], nothing) / gradient_error(frames[0], nothing))
 

@@ -12,9 +12,7 @@ SMALLEST_MATRIX = 16  # below this a matrix has too few directions to be worth o
 
 @torch.no_grad()
 def orthogonalise(matrices: Tensor, *, steps: int = 5) -> Tensor:
-    """k m n -> the nearest matrices with singular values about 1, by a quintic Newton-Schulz iteration
-    (Jordan 2024).
-    """
+    """k m n -> the nearest matrices of singular values about 1, by quintic Newton-Schulz (Jordan 2024)."""
     x = matrices.bfloat16() if matrices.device.type != "cpu" or runs_bfloat16() else matrices.float()
     wide = x.shape[1] <= x.shape[2]
     x = x if wide else x.mT
@@ -26,9 +24,7 @@ def orthogonalise(matrices: Tensor, *, steps: int = 5) -> Tensor:
 
 
 class Optimizer:
-    """One learning rate for both: Muon's update is scaled to AdamW's root mean square, 0.2 (Liu et al.
-    2025).
-    """
+    """One learning rate for both: Muon's update has AdamW's root mean square, 0.2 (Liu et al. 2025)."""
 
     def __init__(
         self,

@@ -1,6 +1,4 @@
-"""Photographs that come with scikit-image and scikit-learn, split by file name into training and judging
-ones.
-"""
+"""Photographs of scikit-image and scikit-learn, split by file name into training and judging ones."""
 
 from __future__ import annotations
 
@@ -71,9 +69,7 @@ def square(name: str, *, size: int) -> np.ndarray:
 
 
 def random_crop(rng: np.random.Generator, *, size: int) -> np.ndarray:
-    """A random square of a random training photograph, mirrored and regraded at random: H W 3 float32 in [0,
-    1].
-    """
+    """A random square of a training photograph, mirrored and regraded at random: H W 3 float32 in [0, 1]."""
     names = [name for name in TRAINING for _ in range(WEIGHT.get(name, 1))]
     image = load(names[rng.integers(len(names))])
     smallest, largest = min(0.75 * size, min(image.size)), min(image.size)

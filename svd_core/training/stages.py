@@ -113,9 +113,7 @@ def train_stage(
 
 @torch.no_grad()
 def draw(training: Training, home: Path) -> None:
-    """The curves of the run, and for autoencoders a sheet of training pictures above their
-    reconstructions.
-    """
+    """The curves of the run, and for autoencoders a sheet of pictures above their reconstructions."""
     name = training.run.name
     pictures.save(home / f"{name}-curves.png", pictures.curves(training.history, title=name))
     if not isinstance(training.model, VAE):
