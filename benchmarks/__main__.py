@@ -1,5 +1,4 @@
-"""python -m benchmarks [--size small] [--dtype float32] [--rounds 5] [--frames 7 14 28 56] [--load FILE]
-[--json FILE]
+"""python -m benchmarks [--size SIZE] [--dtype TYPE] [--rounds N] [--frames N …] [--load FILE] [--json FILE]
 
 One table of PureSVD, ComfyUI's native classes (COMFYUI_PATH) and diffusers on shared random weights:
 median time ratio over alternating rounds, peak memory beyond weights in fresh processes,
@@ -103,9 +102,7 @@ def case(name: str, names: list[str], args: argparse.Namespace, limit: dict[str,
 
 
 def growth(args: argparse.Namespace) -> list[dict]:
-    """Memory of our decode by frames, next to the one full-resolution activation that a clip needs at
-    least.
-    """
+    """Memory of our decode by frames, beside the one full-resolution activation that a clip needs."""
     rows = []
     for t in args.frames:
         size = peers.sized(f"{args.size}/{t}")

@@ -135,8 +135,7 @@ def hard(frames: int = T) -> Iterator[tuple[str, Tensor]]:
 
 
 def photographs() -> Iterator[tuple[str, Tensor]]:
-    """Name and T 3 H W: a photograph under a camera that swings and nears, another passing in front;
-    light unsteady
+    """Name and T 3 H W: a photograph under a swinging, nearing camera, another in front; unsteady light
 
     Soft, slow and a little unsteady, as generated clips are; not one number was chosen by these either.
     """
@@ -199,9 +198,7 @@ def read(path: Path, frames: int = 40) -> Tensor:
 
 
 def distinct(x: Tensor) -> Tensor:
-    """The T frames in the steadiest motion once those that only repeat their neighbour (frame-rate
-    conversion) are out
-    """
+    """The T frames in the steadiest motion, without those that only repeat their neighbour"""
     step = -10 * (x[1:] - x[:-1]).square().mean((1, 2, 3)).clamp(min=1e-9).log10()
     keep = [0]
     for i in range(1, len(x)):

@@ -47,9 +47,7 @@ def cuts(clips: Clips) -> None:
 
 
 def light(x: Tensor) -> None:
-    """How much of a body's light is left in the darkest frame made between every other one: t 3 H W,
-    black around it
-    """
+    """Share of a body's light in the darkest frame made between every other one: t 3 H W, black around"""
     print("\nlight of a fast bright body that made frames keep, at least")
     whole = float(x.sum((1, 2, 3)).mean())
     for name in QUALITIES:

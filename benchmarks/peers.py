@@ -213,9 +213,7 @@ def _native_vae(ours: VAE) -> torch.nn.Module:
 
 
 def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
-    """Latents of a clip to frames: ours in bounded memory, the others in one shot (anything else changes
-    pixels).
-    """
+    """Latents of a clip to frames: ours in bounded memory, others in one shot (all else changes pixels)."""
     ours = seeded(VAE(vae_config(size), device=device), dtype)
     z = torch.randn(size.t, 4, size.vae_h, size.vae_w, generator=torch.Generator().manual_seed(2)).to(
         device, dtype

@@ -33,9 +33,7 @@ class Target:
 
 
 def target(out: Path, *, overwrite: bool = False) -> Target:
-    """`out` as a place for videos, seen to be writable: a folder, made where it is missing,
-    or a video's name.
-    """
+    """`out` as a writable place for videos: a folder, made where it is missing, or a video's name."""
     is_name = not os.path.isdir(out) and out.suffix.lower() in VIDEO
     folder = out.parent if is_name else out
     if os.path.isfile(out) and not is_name:

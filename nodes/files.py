@@ -1,6 +1,4 @@
-"""The checkpoints a user can choose: the embedded one, files of the host's model folders,
-and diffusers folders.
-"""
+"""The checkpoints to choose from: the embedded one, files of the host's folders, diffusers folders."""
 
 from __future__ import annotations
 
@@ -129,9 +127,7 @@ def members(entry: Path) -> list[Path]:
 
 
 def diffusers_folders() -> dict[str, str]:
-    """Relative name -> folder, for every folder with a model_index.json up to DEPTH below
-    models/diffusers.
-    """
+    """Relative name -> folder, for folders with a model_index.json up to DEPTH below models/diffusers."""
     found: dict[str, str] = {}
     for root in folder_paths.get_folder_paths("diffusers"):
         level = [Path(root)]

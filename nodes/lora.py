@@ -1,6 +1,4 @@
-"""LoRA files on the video U-Net: a patched MODEL, or HOOKS that patch it for a conditioning or some steps
-only.
-"""
+"""LoRA files on the video U-Net: a patched MODEL, or HOOKS for one conditioning or some steps only."""
 
 from comfy_api.latest import io
 

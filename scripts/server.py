@@ -139,9 +139,7 @@ def wait_until_up(client: OwnClient, *, timeout: float = 600.0) -> None:
 
 @contextlib.contextmanager
 def explained(base: Path, what: str) -> Iterator[None]:
-    """End the command in words where something goes wrong, with the end of the server's log,
-    which is kept.
-    """
+    """End the command in words where something goes wrong, with the end of the server's log."""
     try:
         yield
     except (ValueError, OSError) as error:

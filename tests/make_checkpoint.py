@@ -261,9 +261,7 @@ def write_lora(path, checkpoint):
 
 
 def write_controlnet(path, checkpoint):
-    """A temporal ControlNet for a checkpoint's U-Net, its way down copied from there and its convolutions
-    zero.
-    """
+    """A temporal ControlNet for a checkpoint's U-Net: its way down copied, its convolutions zero."""
     found = read(checkpoint)
     network = ControlNet(found.unet_config, (4, 4, 8, 8), device="meta")
     own = {name: torch.zeros(t.shape) for name, t in network.state_dict().items() if name not in found.unet}

@@ -1,6 +1,4 @@
-"""The editor of paths in headless Chromium, without ComfyUI: drawn with mouse and keys, bent, pinned,
-deleted, undone.
-"""
+"""The editor of paths in headless Chromium without ComfyUI: drawn, bent, pinned, deleted, undone."""
 
 import functools
 import http.server

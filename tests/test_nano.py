@@ -231,9 +231,7 @@ def test_samplers_agree_better_than_seeds(svd):
 
 
 def as_diffusers(svd):
-    """diffusers' pipeline around the same weights, set to the norm groups that its classes cannot be asked
-    for.
-    """
+    """diffusers' pipeline around the same weights, set to norm groups that its classes do not offer."""
     diffusers = pytest.importorskip("diffusers")
     transformers = pytest.importorskip("transformers")
     references = pytest.importorskip("tests.svd_core.references")

@@ -1,6 +1,4 @@
-"""CLIP_VISION: the host's contract around our image encoder, with the reference's preprocessing beside the
-native one.
-"""
+"""CLIP_VISION: the host's contract around our image encoder, with the reference's preprocessing too."""
 
 from __future__ import annotations
 
@@ -17,9 +15,7 @@ from . import finite, ops
 
 
 class PureClipVision:
-    """`encode_image` gives native nodes the native numbers; `embed` takes pixels the caller has
-    preprocessed.
-    """
+    """`encode_image` gives native nodes the native numbers; `embed` takes preprocessed pixels."""
 
     def __init__(self, checkpoint: Checkpoint, *, disable_dynamic: bool = False):
         mm, config = comfy.model_management, checkpoint.clip_config
@@ -50,9 +46,7 @@ class PureClipVision:
         return finite.check(out, self.model, self.where).to(comfy.model_management.intermediate_device())
 
     def encode_image(self, image: Tensor, crop: bool = True, **kwargs):
-        """IMAGE n H W c -> the host's Output: centre crop, resize and 8-bit rounding as its own tower
-        does.
-        """
+        """IMAGE n H W c -> the host's Output: its own centre crop, resize and 8-bit rounding."""
         mm = comfy.model_management
         mm.load_model_gpu(self.patcher)
         x = comfy.clip_vision.clip_preprocess(

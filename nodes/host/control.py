@@ -61,9 +61,7 @@ class _PureControl(comfy.controlnet.ControlBase):
         return made
 
     def _hint(self, x_noisy: Tensor, videos: int, transformer_options: dict) -> Tensor:
-        """(videos t) 3 8h 8w in the range of the network; the last picture stays where there are fewer than
-        frames.
-        """
+        """(videos t) 3 8h 8w in the network's range; the last picture stays where there are too few."""
         size = (x_noisy.shape[-1] * 8, x_noisy.shape[-2] * 8)
         hint: Any = self.cond_hint
         if hint is None or (hint.shape[3], hint.shape[2]) != size:
@@ -166,9 +164,7 @@ class PureControlNet(_PureControl):
 
 
 class PureControlNeXt(_PureControl):
-    """ControlNeXt: features that join once, after the first level; not in the unconditional half,
-    as released.
-    """
+    """ControlNeXt: features that join once, after the first level; not in the unconditional half."""
 
     block = 0  # input block after which they join: the first downsampling
 

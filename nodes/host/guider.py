@@ -1,6 +1,4 @@
-"""GUIDER and SAMPLER: per-frame guidance on a clone of the model, and the core's samplers under the host's
-call.
-"""
+"""GUIDER and SAMPLER: guidance per frame on a clone of the model, and the core's samplers."""
 
 from __future__ import annotations
 
@@ -134,9 +132,7 @@ def noise_like(latent: dict, seed: int) -> Tensor:
 def sample(
     guider: FrameGuider, latent: dict, sampler, sigmas: Tensor, seed: int, *, callback: Callable | None = None
 ) -> dict:
-    """Run the guider over the noise levels; LATENT in, LATENT out, which no longer starts lower than
-    others.
-    """
+    """Run the guider over the noise levels; LATENT in, LATENT out, which has no start of its own any more."""
     z, noise = latent["samples"], noise_like(latent, seed)
     if variance := latent.get("start_variance", 0.0):
         noise = noise * (1 + variance / float(sigmas[0]) ** 2) ** 0.5

@@ -12,9 +12,7 @@ from .say import show
 
 
 def on_step() -> Callable[[int, int], None]:
-    """A callback (i, n), after step i of n, that moves the node's progress bar and stops when the user
-    cancels.
-    """
+    """A callback (i, n), after step i of n, that moves the progress bar and stops when the user cancels."""
     bar = None
 
     def step(i: int, n: int) -> None:

@@ -1,6 +1,4 @@
-"""The preset that MODEL, CLIP_VISION and VAE of our loaders carry, and what is assumed of sockets that carry
-none.
-"""
+"""The preset that our loaders' MODEL, CLIP_VISION and VAE carry, and what is assumed of others."""
 
 from __future__ import annotations
 

@@ -22,9 +22,7 @@ REMADE = (
 
 
 def graph(model="nano", *, remake="", **changes):
-    """The bundled workflow with a manifest; another `remake` makes the server compute it anew on the same
-    model.
-    """
+    """The bundled workflow with a manifest; another `remake` has the server compute it anew."""
     prompt = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     recorded = {"images": ["5", 0], "filename_prefix": "manifest", "model": ["2", 0]}
     prompt["record"] = {"class_type": "PureSVDManifest", "inputs": recorded}

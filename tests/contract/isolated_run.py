@@ -1,5 +1,4 @@
-"""Loads the pack into a real host and runs every node with everything forbidden that it must not do;
-prints a report.
+"""Runs every node in a real host with all forbidden that it must not do; prints a report.
 
 python isolated_run.py HOST BASE PROMPT.json    (a process of its own,
 because an audit hook cannot be taken out)
@@ -89,9 +88,7 @@ def start_host(path, base):
 
 
 def functions(path):
-    """Every function, class and method of the host and of torch's layers, by name; kept alive,
-    so identity tells.
-    """
+    """Every function, class and method of the host and torch's layers, by name; kept, so identity tells."""
     found = {}
     for name, module in list(sys.modules.items()):
         if not (name == "torch" or name.startswith("torch.nn") or is_inside(module, path)):

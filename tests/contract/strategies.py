@@ -50,9 +50,7 @@ def tensor(shape, dtype, fill, spot, seed):
 
 
 def tensors(shapes):
-    """Usual values, and all others, of usual shapes; and shapes with an axis of 0,
-    one too many or too few.
-    """
+    """Usual values, and all others, of usual shapes; shapes with an axis of 0, one too many or too few."""
     fills, spots = st.sampled_from(list(FILLS)), st.none() | st.sampled_from(SPOTS)
     usual = st.builds(tensor, shapes, FLOAT, st.sampled_from(["usual", "black", "white"]), st.none(), SEEDS)
     odd_values = st.builds(tensor, shapes, st.sampled_from(DTYPES), fills, spots, SEEDS)

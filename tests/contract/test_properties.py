@@ -1,6 +1,4 @@
-"""Promise: any image, latent or number gives a defined result or one sentence of ours,
-and no input is changed.
-"""
+"""Promise: any image, latent or number gives a result or one sentence of ours; no input is changed."""
 
 import re
 import traceback

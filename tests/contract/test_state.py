@@ -101,9 +101,7 @@ def memory(server):
 
 @pytest.mark.slow
 def test_fifty_runs_leave_memory_where_it_was(start):
-    """Resident memory after each run has ended; a run may not even keep as much as its frames (6 KB were
-    measured).
-    """
+    """Resident memory after each run: it may not even keep as much as its frames (6 KB were measured)."""
     with start() as running:
         for seed in range(50, 55):  # the first ones load libraries and grow the pools of the allocator
             running.make(graph(seed=seed))

@@ -1,6 +1,4 @@
-"""Between Pictures in the host: parities with its own samplers, calls, ends, loops, chains, previews,
-refusals.
-"""
+"""Between Pictures in the host: parity with its samplers, calls, ends, loops, chains, refusals."""
 
 import json
 
@@ -60,9 +58,7 @@ def counting(model):
 
 
 def test_half_step_is_the_hosts_own_cfg_plus_plus(host, ours, photo, describe, between, error):
-    """The forward pass alone, no pins and no prior, is the host's sampler euler_cfg_pp under the host's
-    guider.
-    """
+    """The forward pass alone, no pins, no prior, is the host's euler_cfg_pp under the host's guider."""
     positive, negative, latent = (item[0] for item in describe(ours, photo, seed=3)[:3])
     w = 0.5
     (guider,) = host.run("CFGGuider", model=ours.model, positive=positive, negative=negative, cfg=w * 2.5)

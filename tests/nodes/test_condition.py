@@ -237,9 +237,7 @@ def test_bad_sizes_are_refused_before_anything_is_loaded(host, size, said):
 
 
 def test_photos_noise_stays_the_same_from_run_to_run(host):
-    """Only the sampler's seed changes by itself, so that another run is another video of the same
-    description.
-    """
+    """Only the sampler's seed changes by itself: another run is another video of the same photo."""
     seed = next(i for i in host.node("PureSVDImageToVideo").define_schema().inputs if i.id == "seed")
     assert seed.as_dict()["control_after_generate"] == "fixed"
     assert seed.as_dict()["advanced"]

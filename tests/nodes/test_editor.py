@@ -93,9 +93,7 @@ class Editor:
         self.page.mouse.click(900, 300)  # until then it hangs on the pointer
 
     def search(self):
-        """The search box, opened; a busy page takes clicks more than 300 ms apart for two,
-        and they are made again.
-        """
+        """The search box, opened; a busy page takes clicks 300 ms apart for two, so they are made again."""
         box = self.page.get_by_role("search").locator("input")
         self.page.mouse.move(
             780, 700

@@ -1,6 +1,4 @@
-"""Long Video in the host: its first chunk, its joins, a longer video begins alike, closed ends, resuming,
-cancel.
-"""
+"""Long Video in the host: first chunk, joins, alike beginnings, closed ends, resuming, cancel."""
 
 import json
 

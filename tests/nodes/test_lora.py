@@ -32,9 +32,7 @@ def folder(host):
 
 @pytest.fixture(scope="module")
 def lora(base, folder):
-    """A LoRA over layers of every part, in diffusers names; returns its name and the change of each
-    tensor.
-    """
+    """A LoRA over layers of every part, in diffusers names; returns its name and each tensor's change."""
     from svd_core.checkpoint.names import rename, unet_layout, unet_table
 
     table, g = unet_table(unet_layout(base)), torch.Generator().manual_seed(0)
@@ -208,9 +206,7 @@ def test_hooks_equal_the_patched_model(apply, ours, lora, hook, sampled, error):
 def test_scheduled_hooks_equal_the_patched_model_in_their_steps(
     host, apply, ours, lora, hook, sampled, error
 ):
-    """Two of four steps with the LoRA, two without: the Karras levels of steps 0 to 3,
-    and the percent between.
-    """
+    """Two of four steps with the LoRA, two without: the Karras levels of steps 0 to 3."""
     keys, sampling = None, ours.model.model.model_sampling
     sigmas = host.run("BasicScheduler", model=ours.model, scheduler="karras", steps=4, denoise=1.0)[0]
     middle = float((sigmas[1] * sigmas[2]).sqrt())

@@ -1,6 +1,4 @@
-"""Measuring in the host: what comes out of the sockets, the image tower's verdict, cancel,
-and the sentences.
-"""
+"""Measuring in the host: what the sockets give, the image encoder's verdict, cancel, the sentences."""
 
 import json
 

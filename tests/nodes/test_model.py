@@ -1,6 +1,4 @@
-"""MODEL: every hook of the host's U-Net acts on ours as on its own, and other models' inputs get a
-sentence.
-"""
+"""MODEL: every hook of the host's U-Net acts on ours as on its own; other models' inputs are refused."""
 
 import pytest
 import torch

@@ -44,9 +44,7 @@ def circle(host, sv3d, photo):
 
 
 def test_vectors_are_made_of_the_references_angles(host, sv3d, circle):
-    """Sinusoids of the augmentation, of 80 degrees from the top, and of the way around that ends at the input
-    view.
-    """
+    """Sinusoids of the augmentation, of 80 degrees from the top, and of the way around."""
     positive, negative, latent, _ = circle()
     y = sv3d.model.model.encode_adm(**positive[0][1], noise=latent["samples"])
     sinusoid = host.pack("svd_core.models.unet_blocks").sinusoid

@@ -60,9 +60,7 @@ def sampling(photo, sampler, output=0):
 
 
 async def run(address, prompt, method):
-    """The pictures a browser receives while the prompt runs, each after the message that says how it is
-    divided.
-    """
+    """The pictures a browser receives while the prompt runs, each after the message that divides it."""
     client, pictures, layouts = uuid.uuid4().hex, [], []
     body = {"prompt": prompt, "client_id": client, "extra_data": {"preview_method": method}}
     async with aiohttp.ClientSession() as session:
@@ -178,9 +176,7 @@ def test_long_clips_are_shrunk_before_they_are_drawn(host):
 
 
 def test_preview_costs_less_than_a_fiftieth_of_a_step(host):
-    """The embedded checkpoint at its own size: the cheapest step there is, so the share is the largest;
-    0.6 % measured.
-    """
+    """The embedded checkpoint at its own size, whose step costs least, so the share is largest: 0.6 %."""
     import latent_preview
     from comfy.cli_args import LatentPreviewMethod, args
 

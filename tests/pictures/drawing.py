@@ -96,9 +96,7 @@ def write(path: Path, limit: int, quality: int, save) -> None:
 
 
 def card(path: Path, photo: Image.Image, text: str, frames: list) -> None:
-    """A template's thumbnail: the photo, what is special, and the film that comes of it;
-    None is an empty frame.
-    """
+    """A template's thumbnail: the photo, what is special, and the film made of it; None: an empty frame."""
     picture = Image.new("RGB", (CARD, CARD), PAPER)
     picture.paste(square(photo, CARD).crop((0, 40, CARD, CARD - STRIP + 40)), (0, 0))
     pen = ImageDraw.Draw(picture)

@@ -1,6 +1,4 @@
-"""Clips whose motion is known exactly, and defects in five grades: band-limited textures,
-evaluated where they lie.
-"""
+"""Clips of exactly known motion, and defects in five grades, from band-limited textures."""
 
 import math
 from functools import lru_cache
@@ -38,9 +36,7 @@ def grid(width, height):
 
 
 def move(*, pan=0.0, tilt=0.0, zoom=0.0, roll=0.0):
-    """What a camera does to the picture in one frame, 3 3 in half-widths: pan, tilt in widths, zoom,
-    roll in degrees.
-    """
+    """A camera's effect in one frame, 3 3 in half-widths: pan, tilt in widths, zoom, roll in degrees."""
     turn = math.radians(roll)
     c, s = (1 + zoom) * math.cos(turn), (1 + zoom) * math.sin(turn)
     return torch.tensor([[c, -s, -2 * pan], [s, c, 2 * tilt], [0, 0, 1]], dtype=torch.float64)

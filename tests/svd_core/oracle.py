@@ -1,5 +1,4 @@
-"""An exact denoiser over a bank of clips: the optimal model of a world in which one blob drifts over a
-texture.
+"""An exact denoiser over a bank of clips: the best model of a world of one blob that drifts.
 
 D(x, sigma | A) = sum_k w_k c_k with w_k ~ exp(-|x - c_k|² / 2 sigma² - |c_k[0] - A|² / 2 0.1²).
 The clip between two pictures is known, so a method either finds it or does not.

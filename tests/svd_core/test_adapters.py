@@ -1,6 +1,4 @@
-"""LoRA files: every naming on the full-width key list, what is refused and in which words,
-what is measured.
-"""
+"""LoRA files: every naming on the full-width key list, what is refused in which words, what is measured."""
 
 import json
 

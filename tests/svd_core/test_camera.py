@@ -41,9 +41,7 @@ def homographies(kind, by=STEPS, **more):
 
 @pytest.mark.parametrize("kind", FLAT)
 def test_frames_are_the_photo_read_where_the_move_says(photo, kind):
-    """Oracle: the function behind the photo, evaluated at H^-1 u; 0.01 is bilinear reading of its shortest
-    wave.
-    """
+    """Oracle: the photo's function evaluated at H^-1 u; 0.01 is bilinear reading of its shortest wave."""
     H = homographies(kind)
     frames, mask = camera.film(photo, H)
     for frame, one, seen in zip(frames, H, mask):
@@ -55,9 +53,7 @@ def test_frames_are_the_photo_read_where_the_move_says(photo, kind):
 
 @pytest.mark.parametrize("kind", FLAT)
 def test_the_clip_has_the_flow_of_the_move(photo, kind):
-    """What least squares find is left of the flow between neighbours once the move's is taken out:
-    0.05 px at most.
-    """
+    """What is left of the flow between neighbours without the move's, by least squares: 0.05 px at most."""
     H = homographies(kind)
     frames, _ = camera.film(photo, H)
     asked = camera.flow(H[3] @ H[2].inverse(), width=WIDTH, height=HEIGHT)
@@ -198,9 +194,7 @@ def test_constant_depth_is_the_homography_of_its_plane(photo):
 
 
 def test_near_things_pass_before_far_ones():
-    """A near square before a far ground: an orbit to the right carries it left, past the ground,
-    and uncovers a strip.
-    """
+    """A near square, a far ground: an orbit to the right carries it left and uncovers a strip."""
     photo, near = torch.zeros(1, 3, HEIGHT, WIDTH), torch.zeros(1, 1, HEIGHT, WIDTH)
     photo[:, 0, 32:64, 48:80] = 1
     near[..., 32:64, 48:80] = 1

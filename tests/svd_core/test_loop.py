@@ -70,9 +70,7 @@ def test_batched_guidance_equals_two_passes():
 
 @torch.no_grad()
 def test_guided_euler_loop_equals_diffusers():
-    """Six Karras steps from 700, cond and uncond in one batch; errors of the network add up over the
-    steps.
-    """
+    """Six Karras steps from 700, cond and uncond in one batch; the network's errors add up over them."""
     unet, cond, scale = references.unet(), conditioning(), guidance.linear(1.0, 3.0, T)
     sigmas = noise_levels.karras(6)
     ours = samplers.euler(guidance.guided(unet, cond, scale), samplers.initial(noise(), sigmas[0]), sigmas)

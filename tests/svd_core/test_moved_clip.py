@@ -1,6 +1,4 @@
-"""Regions moved along drawn paths: where they come to lie, what is claimed to be known,
-and what is refused.
-"""
+"""Regions moved along drawn paths: where they come to lie, what counts as known, what is refused."""
 
 import json
 
@@ -68,9 +66,7 @@ def test_what_a_region_leaves_is_filled_and_not_claimed(photo):
 
 
 def test_turning_and_scaling_are_about_the_middle_of_the_region(photo):
-    """A square turned by 90 degrees covers itself; at twice the size it has four times the area;
-    its middle stays.
-    """
+    """A square turned by 90 degrees covers itself; at twice the size it has four times the area."""
     rim = (10 / (WIDTH - 1), 12 / (HEIGHT - 1), 30 / (WIDTH - 1), 32 / (HEIGHT - 1))
     x0, y0, x1, y1 = rim
     square = ((x0, y0), (x1, y0), (x1, y1), (x0, y1))

@@ -19,9 +19,7 @@ def channels_last(*shape, mean=0.0):
 @pytest.mark.parametrize("shape", [(2, 32, 3, 5), (3, 32, 64, 96), (2, 64, 7, 351), (1, 16, 3, 40_000)])
 @pytest.mark.parametrize("mean", [0.0, 5.0])
 def test_group_norm_equals_float64(shape, mean):
-    """1e-6 is float32 rounding of data five deviations off zero; the stock channels-last kernel reaches
-    5e-5.
-    """
+    """1e-6 is float32 rounding of data five deviations off zero; the stock channels-last kernel: 5e-5."""
     x = channels_last(*shape, mean=mean)
     weight, bias = torch.rand(shape[1]) + 0.5, torch.randn(shape[1])
     expected = F.group_norm(x.double(), 16, weight.double(), bias.double(), 1e-5)

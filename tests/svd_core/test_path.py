@@ -42,9 +42,7 @@ def sample():
 
 
 def test_sampling_takes_few_files_and_functions():
-    """Six files and thirty functions down to the network; the network's own layers are counted by
-    themselves.
-    """
+    """Six files and thirty functions down to the network, whose own layers are counted by themselves."""
     ran = sample()
     path = {call for call in ran if not call[0].startswith("models/")}
     network = ran - path

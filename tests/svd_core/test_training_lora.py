@@ -1,6 +1,4 @@
-"""A LoRA under training: what is trained and saved, and each mistake that public SVD trainers were found to
-make.
-"""
+"""A LoRA under training: what is trained and saved, and the mistakes that public SVD trainers make."""
 
 import numpy as np
 import pytest

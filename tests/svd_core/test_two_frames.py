@@ -134,9 +134,7 @@ def test_trf_equals_blending_two_euler_steps():
 
 @pytest.mark.parametrize("name", sampling.SAMPLERS)
 def test_trf_runs_under_every_sampler_and_is_its_own_mirror_image(name):
-    """TRF(A, B, noise) is TRF(B, A, flipped noise) backwards. Random noise between steps is not flipped with
-    it.
-    """
+    """TRF(A, B, noise) is TRF(B, A, flipped noise) backwards; noise between steps is not flipped with it."""
     f, b = network(1), network(2)
     sampler = sampling.SAMPLERS[name]
     given = {"generator": seeded()} if name in ("euler_ancestral", "lcm") else {}
