@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from svd_core.decode import exact
 from svd_core.decode.exact import decode
+from svd_core.decode.half import finite
 from svd_core.decode.plan import GIB, TIERS, Plan, plan
 from svd_core.decode.stages import stages
 from svd_core.models.configs import VAEConfig
@@ -93,6 +95,40 @@ def test_every_plan_gives_the_one_shot_decode(vae, monkeypatch, keep, offload):
 def test_nearby_limits_choose_the_same_plan():
     a, b = (plan(FULL, 14, 72, 128, itemsize=2, memory=int(m * GIB), can_offload=True) for m in (3.0, 3.9))
     assert a == b
+
+
+@pytest.mark.parametrize(
+    ("gib", "keep", "offload"), [(64, True, False), (6, True, False), (4, False, False), (3, False, True)]
+)
+def test_the_quickest_plan_that_fits_is_chosen(gib, keep, offload):
+    """14 frames of 1024x576 in half precision: two, one or none of 1.97 GiB, and 1.05 GiB to work."""
+    chosen = plan(FULL, 14, 72, 128, itemsize=2, memory=gib * GIB, can_offload=True)
+    frame = 128 * 576 * 1024 * 2
+    assert (chosen.keep, chosen.offload) == (keep, offload)
+    assert chosen.peak == int(7.5 * frame) + (0 if offload else 14 * frame * (2 if keep else 1))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_is_kept_is_not_computed_twice(monkeypatch, keep):
+    vae, calls = references.vae(TINY), []
+    slabs = {stage.block: len(stage.slabs(5, 6)) for stage in stages(vae) if stage.block is not None}
+    for block in slabs:
+        block.time_stack.in_layers[2].register_forward_hook(lambda *_: calls.append(1))
+    monkeypatch.setattr(exact, "plan", lambda *a, **k: Plan(keep, False, 0))
+    decode(vae, latents(5, 6, 6), t=5, memory=GIB)
+    largest = stages(vae)[-1].scale
+    twice = sum(slabs[stage.block] for stage in stages(vae) if stage.block and stage.scale == largest)
+    assert len(calls) == sum(slabs.values()) + (0 if keep else twice)
+
+
+def test_finite_values_stay_half_though_their_sum_would_not():
+    def overflows(x):
+        return torch.full((4,), 6e4 if x.dtype == torch.float32 else math.inf).to(x.dtype)
+
+    found = finite(overflows, torch.zeros(4, dtype=torch.float16), "layer")
+    assert found.dtype == torch.float16
+    assert bool(found.isfinite().all())
 
 
 def test_least_memory_grows_by_one_activation_a_frame():
