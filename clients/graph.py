@@ -84,6 +84,49 @@ def set_photo(graph: Graph, name: str) -> Graph:
     return changed
 
 
+def set_input(graph: Graph, words: str) -> Graph:
+    """The workflow with one value written into it, "NODE.INPUT=VALUE"; the one given stays as it is.
+
+    NODE is a class or a node's id. A text stays a text, anything else is read as JSON;
+    @FILE is what a file says.
+    """
+    place, given, value = words.partition("=")
+    node, _, name = place.strip().rpartition(".")
+    found = [key for key, entry in graph.items() if node in (key, entry["class_type"])]
+    if not given or not node:
+        raise ValueError(
+            f"{words!r} sets nothing; write it as NODE.INPUT=VALUE, such as PureSVDSample.seed=3"
+        )
+    if not any(name in graph[key]["inputs"] for key in found):
+        there = sorted({entry["class_type"] for entry in graph.values()})
+        there = sorted(graph[found[0]]["inputs"]) if found else there
+        raise ValueError(f"the workflow has no {place.strip()}; choose from {', '.join(there)}")
+    text = _said(value)
+    changed = json.loads(json.dumps(graph))
+    for key in found:
+        now = graph[key]["inputs"].get(name)
+        if isinstance(now, list):
+            raise ValueError(f"{place.strip()} is wired to another node; choose an input that holds a value")
+        changed[key]["inputs"][name] = text if isinstance(now, str) else _number(place.strip(), text)
+    return changed
+
+
+def _said(value: str) -> str:
+    if not value.startswith("@"):
+        return value
+    try:
+        return Path(value[1:]).read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{value[1:]} cannot be read as text; give a file that holds the value") from error
+
+
+def _number(place: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise ValueError(f"{place} cannot be {text!r}; give a value such as 3, 0.5, true or a list") from None
+
+
 def videos(job: dict[str, Any]) -> list[dict[str, str]]:
     """The video files among a job's outputs, in node order."""
     return [item for _, item, animated in _files(job) if animated or item["filename"].lower().endswith(VIDEO)]

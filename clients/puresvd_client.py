@@ -1,11 +1,12 @@
 """Photo to video over ComfyUI's HTTP interface with the standard library only.
 
-python puresvd_client.py photo.jpg ... [--server http://127.0.0.1:8188] [--workflow FILE] [--out FOLDER]
-[--timeout SECONDS]
+python puresvd_client.py photo.jpg ... [--server http://127.0.0.1:8188] [--workflow FILE]
+[--set NODE.INPUT=VALUE] [--out FOLDER] [--timeout SECONDS]
 """
 
 import argparse
 import sys
+from functools import reduce
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036  older ones still get this far
@@ -30,12 +31,19 @@ def main(arguments: list[str]) -> int:
     )
     parser.add_argument("--server", default="http://127.0.0.1:8188")
     parser.add_argument("--workflow", type=Path, default=WORKFLOW, help="a workflow in API format")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NODE.INPUT=VALUE",
+        help="write a value into the workflow, such as PureSVDSample.seed=3 or PureSVDDrag.paths=@paths.json",
+    )
     command.add_target(parser, Path("."), "default: here")
     command.add_options(parser)
     args = parser.parse_intermixed_args(arguments)
     try:
         target = local.target(args.out, overwrite=args.overwrite)
-        prompt = graph.read(args.workflow)
+        prompt = reduce(graph.set_input, args.set, graph.read(args.workflow))
         client = Client(args.server)
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -94,3 +94,36 @@ def test_videos_come_in_the_order_of_the_workflow():
     outputs = {key: {"images": [{"filename": f"{key}.mp4"}]} for key in "cab"}
     job = {"outputs": outputs, "workflow": {"prompt": {"a": {}, "x": {}, "b": {}}}}
     assert [item["filename"] for item in graph.videos(job)] == ["a.mp4", "b.mp4", "c.mp4"]
+
+
+def test_a_value_is_written_into_the_workflow(tmp_path):
+    drag = graph.read(graph.WORKFLOW.parent / "drag.json")
+    paths = "[[[0.3, 0.5], [0.6, 0.3]]]"
+    (tmp_path / "paths.json").write_text(paths, encoding="utf-8-sig")
+    for words in (f"PureSVDDrag.paths={paths}", f"8.paths=@{tmp_path / 'paths.json'}"):
+        changed = graph.set_input(drag, words)
+        assert changed["8"]["inputs"]["paths"] == paths, "a text stays one, though it is JSON"
+        assert drag["8"]["inputs"]["paths"] != paths
+    assert graph.set_input(drag, "PureSVDSample.seed=3")["4"]["inputs"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        ("PureSVDDrag.paths", "sets nothing; write it as"),
+        ("paths=1", "sets nothing; write it as"),
+        ("PureSVDDrag.path=1", "has no PureSVDDrag.path; choose from .*paths"),
+        ("Drag.paths=1", "has no Drag.paths; choose from .*PureSVDDrag"),
+        ("PureSVDDrag.image=1", "is wired to another node; choose"),
+        ("PureSVDDrag.frames=many", "cannot be 'many'; give a value"),
+        ("PureSVDDrag.paths=@nowhere.json", "nowhere.json cannot be read as text; give"),
+    ],
+)
+def test_a_value_that_fits_nowhere_gets_one_sentence(tmp_path, capsys, words, wanted):
+    path = graph.WORKFLOW.parent / "drag.json"
+    with pytest.raises(ValueError, match=wanted):
+        graph.set_input(graph.read(path), words)
+    (tmp_path / "a.png").write_bytes(b"")
+    asked = [str(tmp_path / "a.png"), "--workflow", str(path), "--set", words, "--out", str(tmp_path)]
+    assert puresvd_client.main(asked) == 1
+    assert capsys.readouterr().err.count("\n") == 1
