@@ -105,7 +105,7 @@ def test_lists_and_waves_say_where_the_camera_stands(circle):
 @pytest.mark.parametrize("kind", ["sv3d_u", "sv3d_p"])
 def test_an_orbit_is_sampled_and_decoded(host, load, circle, kind):
     trio = load(f"{kind}.safetensors", kind=kind)
-    positive, negative, latent, _ = circle(clip_vision=trio.clip_vision, vae=trio.vae)
+    positive, negative, latent, view = circle(clip_vision=trio.clip_vision, vae=trio.vae)
     given = {"seed": 3, "steps": 2, "min_cfg": 1.0, "max_cfg": 2.5, "curve": "triangle", "schedule": "karras"}
     (out,) = host.run(
         "PureSVDSample",
@@ -119,6 +119,11 @@ def test_an_orbit_is_sampled_and_decoded(host, load, circle, kind):
     (images,) = host.run("PureSVDDecode", vae=trio.vae, samples=out, memory=0.0)
     assert images.shape == (FRAMES, 64, 64, 3)
     assert images.isfinite().all()
+    (restored,) = host.run("PureSVDDecode", vae=trio.vae, samples=out, memory=0.0, last_image=view)
+    assert torch.equal(restored[:-1], images[:-1])
+    assert torch.equal(restored[-1:], view)
+    with pytest.raises(ValueError, match="last_image is 32x64 pixels, the video 64x64"):
+        host.run("PureSVDDecode", vae=trio.vae, samples=out, memory=0.0, last_image=view[:, :, :32])
 
 
 def test_svd_refuses_an_orbit(ours, circle, video):

@@ -354,6 +354,8 @@ HEAD, NOTE, CHARACTERS = (
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
 SHOWS = {
     "PureSVDCameraMove": 220,
+    "PureSVDDrag": 250,
+    "PureSVDImageToOrbit": 240,
     "LoadImage": 250,
     "LoadVideo": 250,
     "SaveVideo": 340,
@@ -366,6 +368,7 @@ UNSET = {
     "PureSVDLoadControlNet": ("control_net_name",),
 }  # inputs to choose: the host brings a photo and no video, and marks a missing one red
 PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
+PLAYS["PureSVDDrag"] = 320  # the same, in one of the editor's two renderers
 
 
 def inputs(cls) -> list[tuple[str, str, dict]]:
