@@ -46,6 +46,36 @@ BLUEPRINTS = (
         preview="4",
     ),
     Blueprint(
+        "Camera Move (SVD)",
+        "camera_pan",
+        without="1 7",
+        widgets="2.ckpt_name 8.move 8.amount 9.adherence 4.seed",
+        description="A photo becomes a video in which the camera pans, zooms or turns as chosen. What the "
+        "photo does not show is invented. No further model file is needed.",
+        aliases=("svd", "pan", "zoom", "tilt", "ken burns", "camera control"),
+        preview="4",
+    ),
+    Blueprint(
+        "Locked Camera (SVD)",
+        "lock_the_camera",
+        without="1 7",
+        widgets="2.ckpt_name 9.adherence 3.motion_bucket_id 4.seed",
+        description="A photo becomes a video in which the camera stands still and only what the mask shows "
+        "comes alive.",
+        aliases=("svd", "static camera", "lock camera", "still camera", "cinemagraph"),
+        preview="4",
+    ),
+    Blueprint(
+        "Orbit around Object (SV3D)",
+        "orbit",
+        without="1 7",
+        widgets="2.ckpt_name 3.elevation 3.direction 4.seed",
+        description="One picture of one object becomes a clip that goes all around it and ends at the given "
+        "view. It needs an SV3D checkpoint.",
+        aliases=("sv3d", "turntable", "multi view", "novel view", "3d"),
+        preview="4",
+    ),
+    Blueprint(
         "Interpolate Video",
         "interpolate_any_video",
         without="1 5",
