@@ -11,7 +11,7 @@ from torch import Tensor
 
 from benchmarks.interpolation_clips import TUNED, H, W, letterboxed, overlaid, texture, view
 from svd_core.frames.between import by_flow
-from svd_core.frames.cuts import THRESHOLD, likeness
+from svd_core.frames.cuts import is_cut
 from svd_core.frames.deflicker import deflicker
 from svd_core.frames.flow import QUALITIES
 from svd_core.frames.video import interpolate
@@ -19,10 +19,6 @@ from svd_core.frames.video import interpolate
 Clips = list[tuple[str, Tensor]]
 NUMBER = 50
 PERIODS = (2.5, 4.0, 6.0)  # frames
-
-
-def is_cut(a: Tensor, b: Tensor) -> bool:
-    return likeness(a, b) < THRESHOLD
 
 
 def cuts(clips: Clips) -> None:

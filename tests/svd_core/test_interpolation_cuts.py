@@ -63,6 +63,29 @@ def test_a_body_that_moves_over_a_still_scene_is_no_cut():
         assert not is_cut(a, b)
 
 
+def bands(seed, steps=(8, -8, 4, -4)):
+    """Two frames of four bands of texture, each of which moves its own way; no shift serves more than one"""
+    wide = [texture(seed + 100 * k, H // 4, W + 16) for k in range(4)]
+    a = torch.cat([x[..., 8 : 8 + W] for x in wide], -2)
+    return a, torch.cat([x[..., 8 + s : 8 + s + W] for x, s in zip(wide, steps)], -2)
+
+
+@pytest.mark.parametrize("light", [1.0, 0.1])
+def test_bodies_that_move_each_its_own_way_are_no_cut(light):
+    for seed in range(6):
+        a, b = bands(seed)
+        assert not is_cut(light * a, light * b)
+
+
+@pytest.mark.parametrize("light", [1.0, 0.1])
+def test_a_cut_between_scenes_that_look_alike_is_found(light):
+    """A bright spot at another place, as two portraits have it: a shift makes them alike, motion does not"""
+    y, x = torch.meshgrid(torch.arange(H) - H / 2, torch.arange(W) - W / 2, indexing="ij")
+    for seed in range(6):
+        a, b = (0.5 * torch.exp(-((x - at) ** 2 + y**2) / 800) + 0.5 * texture(seed + at) for at in (-15, 15))
+        assert is_cut(light * a, light * b)
+
+
 @pytest.mark.parametrize("colour", [0.0, 1.0])
 @pytest.mark.parametrize(("length", "form"), [(3, letterboxed), (4, torch.clone), (12, torch.clone)])
 def test_fades_are_smooth_to_the_end(colour, length, form):
