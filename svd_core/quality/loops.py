@@ -15,6 +15,7 @@ from .seam import Seam
 from .sizes import reduced
 
 ENLARGED = 4  # times: latents lie at an eighth of the size, too small to follow motion well
+PULSE = 0.3  # share of the change that motion explains, under which a clip rather pulses or breaks up
 HARDLY = 0.005  # picture widths a second under which a clip is called a still
 JUMP, STALL = 1.5, 0.5  # steps at a seam, over a usual one, beyond which it shows
 BACK = 0.8  # of there and back, from which a loop is called so
@@ -54,13 +55,12 @@ def closing(frames: Iterable[Tensor]) -> dict[str, float | None]:
 def lines(found: Report) -> list[str]:
     """A report's lines."""
     motion, seam = found["motion"], found["seam"]
-    told = [f"motion {motion['speed']:.4f} picture widths a second"]
-    if motion["explained"] is None:
+    share = motion["explained"]
+    told = [f"motion {motion['speed']:.4f} picture widths a second, {100 * (share or 0):.0f} % of the change"]
+    if share is None:
         told = ["nothing moves"]
     elif not motion["counts"]:
-        told = [
-            f"no motion that can be followed: it explains {100 * motion['explained']:.0f} % of the change"
-        ]
+        told = [f"no motion that can be followed: it explains {100 * share:.0f} % of the change"]
     if seam is not None and seam["position"] is not None:
         told.append(
             f"seam: jumps {seam['position']:.2f} times a usual step, changes speed "
@@ -79,9 +79,14 @@ def faults(found: Report) -> list[str]:
             f"{what} is nearly a still, {motion['speed']:.4f} picture widths a second; raise "
             "motion_bucket_id, try other seeds, or go through a second picture"
         ]
-    if seam is None or seam["position"] is None:
-        return []
     told = []
+    if motion["explained"] is not None and motion["explained"] < PULSE:
+        told.append(
+            f"{what} pulses or breaks up more than it moves, motion is {100 * motion['explained']:.0f} % of "
+            "the change; try other seeds, or choose another method"
+        )
+    if seam is None or seam["position"] is None:
+        return told
     if seam["position"] > JUMP:
         told.append(
             f"{what} jumps at its seam, {seam['position']:.1f} times a usual step; try the method "

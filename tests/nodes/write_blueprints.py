@@ -76,6 +76,36 @@ BLUEPRINTS = (
         preview="4",
     ),
     Blueprint(
+        "Two Pictures (SVD)",
+        "two_pictures",
+        without="1 3 7",
+        widgets="2.ckpt_name 4.method 4.motion_prior 4.seed",
+        description="A clip from one picture to another with Stable Video Diffusion; the same "
+        "picture twice is "
+        "a loop. svd and svd_xt do best with vibid and a motion prior of 0.2.",
+        aliases=("first last frame", "keyframes", "inbetween", "morph", "loop"),
+        preview="4",
+    ),
+    Blueprint(
+        "Seamless Loop (SVD)",
+        "seamless_loop",
+        without="1 7",
+        widgets="2.ckpt_name 4.method 4.motion_prior 4.seed",
+        description="A photo becomes a clip that returns to it and never ends, with Stable Video Diffusion.",
+        aliases=("loop", "cinemagraph", "endless", "gif"),
+        preview="4",
+    ),
+    Blueprint(
+        "Photo to Long Video (SVD)",
+        "long_video",
+        without="1 7",
+        widgets="2.ckpt_name 4.seconds 4.anchor 4.candidates 4.seed",
+        description="A video of any length from one photo with Stable Video Diffusion, chunk by chunk, with "
+        "anchored colours.",
+        aliases=("long video", "extend", "continue", "chain"),
+        preview="4",
+    ),
+    Blueprint(
         "Interpolate Video",
         "interpolate_any_video",
         without="1 5",

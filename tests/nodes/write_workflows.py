@@ -77,6 +77,13 @@ SAVE = Group(
     " file plays: at the `fps` of step 2, which is natural speed.",
     ("5 6 7",),
 )
+OWN_CHECKPOINT = "For full quality choose `svd.safetensors` or `svd_xt.safetensors`."
+MEETS = "The text tells how well the clip meets its pictures."
+PLAYS_AT_SEVEN = (
+    "**Decode Video** gives the same pixels however little memory is free. **Create Video** plays "
+    "the file at "
+    "7 frames a second, which is natural speed unless `fps` in step 2 says otherwise."
+)
 GRAPHS = {  # prompt -> graph
     "image_to_video": Graph(
         "Image to Video",
@@ -344,6 +351,76 @@ GRAPHS |= {
         ),
     ),
 }
+GRAPHS |= {
+    "two_pictures": Graph(
+        "Two Pictures",
+        "# From one picture to another\nChoose two pictures, press **Run**. The clip begins with one "
+        "and ends "
+        "with the other.",
+        (
+            Group(
+                "1  Pictures and checkpoint",
+                "Choose the **first** and the **last** picture; the same one twice is a loop. Two "
+                "views of one "
+                "place work best: put a picture between those that are far apart. " + OWN_CHECKPOINT,
+                ("1 3", "2"),
+            ),
+            Group(
+                "2  Between the pictures",
+                "`method` **forward** suits the embedded checkpoint, which moves one way only. With svd or "
+                "svd_xt use **vibid** and `motion_prior` 0.2. " + MEETS,
+                ("4", "8"),
+            ),
+            replace(SAVE, title="3  Frames to file", note=PLAYS_AT_SEVEN),
+        ),
+    ),
+    "seamless_loop": Graph(
+        "Seamless Loop",
+        "# A clip that never ends\nChoose a photo, press **Run**. The clip returns to it, and the "
+        "doubled frame "
+        "is left out.",
+        (
+            PHOTO,
+            Group(
+                "2  There and on",
+                "Without a last picture the clip **returns to the first**. The embedded checkpoint "
+                "moves one way only, so it gives no more than a pulse; with svd or svd_xt use **vibid** and "
+                "`motion_prior` 0.2. The text calls a still, a jump or a turn by its name: then try another "
+                "`seed`.",
+                ("4", "8"),
+            ),
+            replace(SAVE, title="3  Frames to file", note=PLAYS_AT_SEVEN),
+        ),
+    ),
+    "long_video": Graph(
+        "Long Video (15 s)",
+        "# Fifteen seconds from one photo\nChoose a photo, press **Run**. Each chunk goes on where the one "
+        "before ended.",
+        (
+            PHOTO,
+            Group(
+                "2  Chunk by chunk",
+                "Set `seconds`. The bar and the time left count all chunks; **cancel** and what is finished "
+                "still goes on. The embedded checkpoint blurs from chunk to chunk; with svd or svd_xt set "
+                "`candidates` to 3 for smoother joins.",
+                ("4",),
+            ),
+            Group(
+                "3  What each chunk did",
+                "The chart compares the end of every chunk with the start, and warns in words. "
+                "`anchor` takes "
+                "drifting colours back.",
+                ("9", "8"),
+            ),
+            replace(
+                SAVE,
+                note="**Decode Video** decodes all chunks at once, so there is no seam. **Create "
+                "Video** plays "
+                "the file at the `fps` of step 2.",
+            ),
+        ),
+    ),
+}
 WIDGETS = ("CURVE", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
 WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE = 320, 40, 20, 24, 14, 30
 HEAD, NOTE, CHARACTERS = (
@@ -367,7 +444,13 @@ UNSET = {
     "PureSVDLoadLora": ("lora_name",),
     "PureSVDLoadControlNet": ("control_net_name",),
 }  # inputs to choose: the host brings a photo and no video, and marks a missing one red
-PLAYS = {"PureSVDSample": 340, "KSampler": 340, "SamplerCustomAdvanced": 340}  # the same, while it runs
+PLAYS = {
+    "PureSVDBetween": 340,
+    "PureSVDLongVideo": 340,
+    "PureSVDSample": 340,
+    "KSampler": 340,
+    "SamplerCustomAdvanced": 340,
+}  # the same, while it runs
 PLAYS["PureSVDDrag"] = 320  # the same, in one of the editor's two renderers
 
 

