@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .filters import gaussian, smooth
 from .flow import EPSILON_DATA, QUALITIES, bidirectional, windowed
-from .keep import keep_light, keep_still, stillness, unmatched
+from .keep import keep_light, keep_still, moving, stillness, unmatched
 from .splat import fill, splat
 from .warp import warp
 
@@ -68,7 +68,8 @@ def moved(
     v, other = flow(a, b), calm(a, b)
     differences = [(warp(frames.flip(0), u) - frames).abs() for u in (v, other)]
     weight, other_weight = (trust(*pair) for pair in zip(differences, (v, other)))
-    still, lost = stillness(a, b, around), unmatched(differences[0])
+    still = stillness(a, b, around, moving(differences[0], v))
+    lost = unmatched(differences[0])
     before, after = around
     bends = (
         None if before is None else v[:1] + flow(before, a)[1:],

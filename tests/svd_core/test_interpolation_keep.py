@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from svd_core.frames.between import by_flow, crossfade
 from svd_core.frames.flow import QUALITIES
-from svd_core.frames.keep import keep_light, stillness, unmatched
+from svd_core.frames.keep import keep_light, moving, stillness, unmatched
 from svd_core.frames.video import interpolate
 
 H, W = 72, 128
@@ -65,3 +65,13 @@ def test_light_of_what_is_found_is_left_alone():
     a, middle, b = (wide[..., i : i + W] for i in (0, 4, 8))
     found = unmatched((a - a).expand(2, -1, -1, -1))
     assert torch.equal(keep_light(middle, (a + b) / 2, found), middle)
+
+
+def test_texture_that_moves_is_not_held_by_a_chance_match():
+    difference, flow = torch.zeros(2, 3, H, W), torch.zeros(2, 2, H, W)
+    flow[:, 0, :, : W // 2] = 4.0
+    difference[..., : H // 2, :] = 0.3
+    found_elsewhere = moving(difference, flow)[0, 0]
+    assert float(found_elsewhere[H // 2 :, : W // 2].min()) == 1
+    assert float(found_elsewhere[: H // 2].max()) == 0  # a stroke that the flow of its ground passes by
+    assert float(found_elsewhere[:, W // 2 :].max()) == 0  # a panel that stands still
