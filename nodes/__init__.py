@@ -2,7 +2,7 @@
 
 from comfy_api.latest import ComfyExtension
 
-from . import interpolate, measure, postprocess
+from . import interpolate, measure, postprocess, sweep
 from .between import PureSVDBetween
 from .camera import PureSVDCameraMove
 from .condition import PureSVDImageToVideo
@@ -43,6 +43,7 @@ NODES = [
     *interpolate.NODES,
     *postprocess.NODES,
     *measure.NODES,
+    *sweep.NODES,
 ]
 
 

@@ -225,6 +225,15 @@ TABLE = {
     "PureSVDColorLock": {},
     "PureSVDMeasure": {},
     "PureSVDSampleUntil": {"tries": st.just(1)},
+    "PureSVDSweep": {"own_values": mostly(st.sampled_from(["", "1, 2.5"]), st.text(max_size=20))},
+    "PureSVDContactSheet": {  # lists, as the host hands them over
+        "images": st.lists(tensors(image_shapes(most=2)), min_size=1, max_size=3),
+        "width": st.lists(st.sampled_from([0, 8, 64]), min_size=1, max_size=1),
+        "columns": st.lists(st.integers(0, 64), min_size=1, max_size=1),
+        "frames": st.lists(st.integers(1, 64), min_size=1, max_size=1),
+        "labels": mostly(st.none(), st.lists(st.text(max_size=20), max_size=3)),
+        "numbers": mostly(st.none(), st.lists(st.floats(), max_size=3)),
+    },
 }
 
 

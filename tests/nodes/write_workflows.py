@@ -177,7 +177,7 @@ GRAPHS = {  # prompt -> graph
             Group(
                 "3  Sample until it moves",
                 "`target` is a speed in **picture widths per second**; the embedded checkpoint reaches about "
-                "0.04. The first of at most `tries` videos that reaches it is taken, else the nearest; the "
+                "0.08. The first of at most `tries` videos that reaches it is taken, else the nearest; the "
                 "text tells which.",
                 ("4", "8"),
             ),
@@ -251,6 +251,91 @@ GRAPHS = {  # prompt -> graph
                 "3  Frames to file",
                 "The new rate comes out of **Interpolate Video**, the sound stays.",
                 ("4 5",),
+            ),
+        ),
+    ),
+}
+SWEEP = "**Sweep Values** gives one value after the other, and **what follows runs once for each**. "
+GRAPHS |= {
+    "image_to_video_more_motion": Graph(
+        "Image to Video, more motion",
+        "# More motion than the photo gives by itself\nOne slider, from untouched to much more.",
+        (
+            PHOTO,
+            DESCRIBE,
+            Group(
+                "3  More motion",
+                "`strength` 0 changes nothing. More of it starts sampling at a lower noise level, where the "
+                "photo is copied less, and **raises the motion bucket**. Too much leaves the photo behind.",
+                ("8",),
+            ),
+            replace(SAMPLE, title="4  Sample"),
+            replace(SAVE, title="5  Frames to file"),
+        ),
+    ),
+    "image_to_video_shaped_guidance": Graph(
+        "Image to Video, shaped guidance",
+        "# Guidance where it helps\nOne scale for each frame and noise level, drawn on the node.",
+        (
+            replace(PHOTO, note=OWN_PHOTO.format("svd.safetensors")),
+            RELEASED,
+            Group(
+                SAMPLE.title,
+                "Here only the levels from `from_level` to `to_level` are guided: **12 of 25 steps cost "
+                "half**. The table on **Video Guider** shows the scale of every frame and level; grey rows "
+                "are not guided.",
+                ("8 9", "10 11", "4"),
+            ),
+            SAVE,
+        ),
+    ),
+    "sweep_motion_bucket": Graph(
+        "Sweep the Motion Bucket",
+        "# What does motion_bucket_id do?\nOne photo, five values, one sheet.",
+        (
+            PHOTO,
+            Group(
+                "2  What the model is told",
+                SWEEP
+                + "Any number of any node can be swept: wire `value` into it, or `integer` into a whole "
+                "number.",
+                ("8 3",),
+            ),
+            replace(SAMPLE, columns=("4 5",)),
+            Group(
+                "4  Measure and compare",
+                "Behind each value stands its **speed in picture widths per second**: at 0.1 the picture "
+                "moves by its own width in ten seconds.",
+                ("9 10", "11"),
+            ),
+            Group(
+                "5  All at once to file",
+                "All values play side by side. `fps` is typed in here: wired to step 2 it would come once "
+                "for each value, and so would the file.",
+                ("6 7",),
+            ),
+        ),
+    ),
+    "sweep_guidance": Graph(
+        "Sweep Guidance",
+        "# What does guidance do?\nOne photo, five values of max_cfg, one sheet.",
+        (
+            PHOTO,
+            DESCRIBE,
+            Group(
+                "3  Sweep and sample",
+                SWEEP + "`curve` is linear: 1 at the first frame, `max_cfg` at the last. The embedded "
+                "checkpoint was trained without guidance; svd wants up to 2.5, svd_xt up to 3.",
+                ("8", "4 5"),
+            ),
+            Group(
+                "4  Compare",
+                "A row for each value, time to the right. Look for colours that grow too strong and edges "
+                "that grow hard.",
+                ("10", "11"),
+            ),
+            replace(
+                SAVE, title="5  All at once to file", note="All values play side by side.", columns=("6 7",)
             ),
         ),
     ),
@@ -448,9 +533,10 @@ PLAYS = {
     "PureSVDBetween": 340,
     "PureSVDLongVideo": 340,
     "PureSVDSample": 340,
+    "PureSVDGuider": 340,
     "KSampler": 340,
     "SamplerCustomAdvanced": 340,
-}  # the same, while it runs
+}  # the same, while it runs or once it has run
 PLAYS["PureSVDDrag"] = 320  # the same, in one of the editor's two renderers
 
 
@@ -464,11 +550,16 @@ def inputs(cls) -> list[tuple[str, str, dict]]:
     return found
 
 
+def is_widget(kind: str, options: dict) -> bool:
+    """Is a value typed into the node? Else it can only be wired."""
+    return kind in WIDGETS and not options.get("forceInput")
+
+
 def widget_values(cls, given: dict) -> list:
     """Values by position; a seed is followed by what happens to it after a run, an upload by its button."""
     values = []
     for name, kind, options in inputs(cls):
-        if kind not in WIDGETS or (name not in given and "default" not in options):
+        if not is_widget(kind, options) or (name not in given and "default" not in options):
             continue
         linked = isinstance(given.get(name), list)
         values.append(options.get("default") if linked else given.get(name, options.get("default")))
@@ -483,7 +574,8 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
     """Without a title the editor shows the node's own, in its language."""
     title = {"title": entry["_meta"]["title"]} if named else {}
     linked = {name for name, value in entry["inputs"].items() if isinstance(value, list)}
-    sockets = [(name, kind) for name, kind, _ in inputs(cls) if kind not in WIDGETS or name in linked]
+    shown = {name for name, kind, options in inputs(cls) if is_widget(kind, options)}
+    sockets = [(name, kind) for name, kind, _ in inputs(cls) if name not in shown or name in linked]
     types = list(cls.RETURN_TYPES)
     names = list(getattr(cls, "RETURN_NAMES", None) or types)
     unset = dict.fromkeys(UNSET.get(entry["class_type"], ()), "")
@@ -511,7 +603,7 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
                 "name": name,
                 "type": kind,
                 "link": None,
-                **({"widget": {"name": name}} if kind in WIDGETS else {}),
+                **({"widget": {"name": name}} if name in shown else {}),
             }
             for name, kind in sockets
         ],

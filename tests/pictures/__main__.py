@@ -117,6 +117,7 @@ CARD_TEXTS = {  # of graphs that run on the embedded checkpoint: what the card s
     "Image to Video": "embedded checkpoint",
     "Image to Video, measured": "measured",
     "Image to Video, until it moves": "until it moves",
+    "Image to Video, more motion": "more motion",
     "Image to Video with Native Sampler": "native sampler",
     "Image to Video with Custom Sampler": "custom sampler",
     "Image to Video, smooth": "28 frames a second",
@@ -127,6 +128,7 @@ FOREIGN_CARDS = {  # of graphs whose files are not part of the pack: text, lengt
     "Text to Image to Video": ("text to video", 25),
     "Image to Video with LoRA": ("with a LoRA", 14),
     "Image to Video with ControlNet": ("ControlNet", 14),
+    "Image to Video, shaped guidance": ("shaped guidance", 14),
 }
 
 
@@ -135,6 +137,10 @@ def cards(studio: Studio) -> None:
     for title, text in CARD_TEXTS.items():
         shown = frames[:: math.ceil(len(frames) / 4)] if title != "Image to Video, smooth" else frames[::2]
         drawing.card(CARDS / f"{title}.jpg", photo, text, shown)
+    last = [frames[-1] for _, frames in studio.rows("motion_bucket_id", [1, 127, 255], **QUICK)]
+    drawing.card(CARDS / "Sweep the Motion Bucket.jpg", photo, "sweep the motion bucket", last)
+    last = [studio.clip(curve="linear", max_cfg=scale, **QUICK)[-1] for scale in (1.0, 2.0, 3.0)]
+    drawing.card(CARDS / "Sweep Guidance.jpg", photo, "sweep guidance", last)
     for title, (text, count) in FOREIGN_CARDS.items():
         drawing.card(CARDS / f"{title}.jpg", photo, f"{text}, {count} frames", [None] * count)
 

@@ -4,6 +4,7 @@ what the others do is printed.
 
 import math
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -15,15 +16,26 @@ from . import clips
 MEANT = [path for _, path in clips.DEFECTS]
 NAMES = [defect.__name__ for defect, _ in clips.DEFECTS]
 SEEDS, MIDDLE = (0, 1, 2), 3
+FRAMES = 11  # what the fifth grade of a freeze needs
 FALLS = ("detail.sharpness", "motion.explained")
 
 
-def measured(defect, grade, seed, frames=12):
+@cache
+def untouched(looped, seed, frames):
+    """Measures of the clean clip, which most defects share at grade 0."""
+    return read(
+        clips.loop_offset(clips.clean(seed, frames), 0, None) if looped else clips.clean(seed, frames)
+    )
+
+
+def measured(defect, grade, seed, frames=FRAMES):
     """All the measures that are meant for something, and the speed, by path."""
-    looped = defect is clips.loop_offset
-    x = clips.damaged(defect, grade, seed, frames)
-    if looped and not grade:
-        x = defect(x, 0, None)
+    if not grade:
+        return untouched(defect is clips.loop_offset, seed, frames)
+    return read(clips.damaged(defect, grade, seed, frames))
+
+
+def read(x):
     report = measure(x, fps=7, loop=True)
     return {path: clips.value(report, path) for path in [*MEANT, "motion.speed"]}
 
