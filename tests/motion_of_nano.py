@@ -1,12 +1,14 @@
 """What the embedded model's clips of the judging photographs do, by motion bucket, strength and search.
 
-python -m tests.motion_of_nano        prints the tables of the help pages
+python -m tests.motion_of_nano        prints the tables of the help pages and draws their curves; minutes
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import mean
 
 from svd_core import pipeline
@@ -16,10 +18,14 @@ from svd_core.quality import search
 from svd_core.quality.measures import measure
 from svd_core.quality.report import Report
 from svd_core.training import judge
+from svd_core.training.photographs import JUDGING
+from tests.pictures import curves
 
-FILE = "svd_core/nano/svd_nano.safetensors"
-BUCKETS, STRENGTHS = (1, 64, 127, 191, 255), (0.0, 0.25, 0.5, 0.75, 1.0)
+FILE = Path(__file__).resolve().parents[1] / "svd_core" / "nano" / "svd_nano.safetensors"
+BUCKETS, STRENGTHS = (1, 64, 127, 191, 255), (0.0, 0.5, 1.0)
 FPS = 7
+PICTURES = Path(__file__).resolve().parents[1] / "web" / "docs" / "pictures"
+HEAD = "svd-nano: speed, picture widths a second"
 
 
 @dataclass(frozen=True)
@@ -30,7 +36,7 @@ class Asked:
     bucket: float = 127
     strength: float = 0.0
     seed: int = 0
-    size: int = 256
+    size: int = 128
 
 
 def clip(svd: SVD, asked: Asked):
@@ -50,7 +56,7 @@ def report(svd: SVD, asked: Asked) -> Report:
     return measure(frames, fps=FPS, reference=photo)
 
 
-def searched(svd: SVD, name: str, goal: search.Goal, *, tries: int, size: int = 256, ladder: bool = True):
+def searched(svd: SVD, name: str, goal: search.Goal, *, tries: int, size: int = 128, ladder: bool = True):
     """A search as Sample Video Until It Moves does it: the next seed, and the bucket on its way to 255"""
 
     def attempt(k):
@@ -71,3 +77,27 @@ def row(name: str, reports: Iterable[Report]) -> str:
         f"| {name} | {mean(speeds):.4f} | {min(speeds):.4f} to {max(speeds):.4f} | "
         f"{mean(r['motion']['camera'] for r in found):.4f} | {first:.1f} dB | {mean(known):.2f} |"
     )
+
+
+def curve(name: str, title: str, asked: dict[float, list[Report]]) -> None:
+    """The table's lines, and the picture"""
+    for value, reports in asked.items():
+        sys.stdout.write(row(f"{value:g}", reports) + "\n")
+    speeds = [[r["motion"]["speed"] for r in reports] for reports in asked.values()]
+    below = f"{title}; thin: one photograph each"
+    curves.draw(PICTURES / name, HEAD, below, list(asked), list(zip(*speeds)))
+
+
+def main() -> None:
+    svd = pipeline.load(FILE)
+    by_bucket = {b: [report(svd, Asked(name, bucket=b)) for name in JUDGING] for b in BUCKETS}
+    curve("speed_by_bucket.png", "motion_bucket_id", by_bucket)
+    by_strength = {
+        s: [report(svd, Asked(name, strength=s)) for name in JUDGING] if s else by_bucket[127]
+        for s in STRENGTHS
+    }
+    curve("speed_by_strength.png", "strength of More Motion", by_strength)
+
+
+if __name__ == "__main__":
+    main()

@@ -18,6 +18,12 @@ def motion(report: Report) -> float:
     return float(report["motion"]["speed"]) if report["motion"]["counts"] else 0.0
 
 
+def only_cuts(report: Report) -> bool:
+    """Is every frame a new scene, so that nothing can be followed?"""
+    cuts = report.get("cuts", [])
+    return bool(cuts) and len(cuts) == report["frames"] - 1
+
+
 def as_json(report: Report) -> str:
     return json.dumps(rounded({**report, "summary": summary(report)}), indent=1, allow_nan=False)
 
@@ -59,6 +65,8 @@ def summary(report: Report) -> list[str]:
 
 def moves(report: Report) -> str:
     motion, camera = report["motion"], report["camera"]
+    if only_cuts(report):
+        return "no motion that can be followed: every frame is a new scene"
     if motion["explained"] is None:
         return "nothing moves"
     if not motion["counts"]:

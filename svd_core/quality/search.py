@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from .report import LEAST_EXPLAINED, Report
+from .report import LEAST_EXPLAINED, Report, only_cuts
 
 OF = {"all": "speed", "camera": "camera", "objects": "object"}
 GOALS = ("at least", "at most")
@@ -44,7 +44,7 @@ class Goal:
     def score(self, report: Report) -> float | None:
         """The speed asked for; None where what changes is not motion"""
         motion = report["motion"]
-        if motion["explained"] is not None and motion["explained"] < LEAST_EXPLAINED:
+        if only_cuts(report) or (motion["explained"] is not None and motion["explained"] < LEAST_EXPLAINED):
             return None
         return float(motion[OF[self.of]])
 

@@ -106,6 +106,26 @@ BLUEPRINTS = (
         preview="4",
     ),
     Blueprint(
+        "Image to Livelier Video (SVD)",
+        "image_to_video_more_motion",
+        without="1 7",
+        widgets="2.ckpt_name 8.strength 4.seed",
+        description="A photo becomes a short video with more motion than the photo gives by itself: one "
+        "slider from untouched to much more.",
+        aliases=("svd", "more motion", "nothing moves", "motion strength"),
+        preview="4",
+    ),
+    Blueprint(
+        "Image to Video until It Moves (SVD)",
+        "image_to_video_until_it_moves",
+        without="1 7 8",
+        widgets="2.ckpt_name 4.target 4.tries 4.seed",
+        description="A photo becomes a short video that moves as fast as asked, in picture widths per "
+        "second: seed after seed is tried until one does, else the nearest comes out.",
+        aliases=("svd", "retry", "best of", "seed search", "motion"),
+        preview="4",
+    ),
+    Blueprint(
         "Interpolate Video",
         "interpolate_any_video",
         without="1 5",

@@ -160,6 +160,7 @@ def test_cuts_are_named_and_left_out_of_the_motion():
     assert motion(found) == pytest.approx(0.01, rel=0.06)
     only = of(x[2:4])
     assert (only["cuts"], motion(only), only["motion"]["explained"]) == ([1], 0.0, None)
+    assert "every frame is a new scene" in report.moves(only)
 
 
 def test_light_is_measured_in_shares_of_white():

@@ -43,6 +43,14 @@ def test_what_is_not_motion_is_neither_hit_nor_best():
     assert (broken.met, broken.found) == (False, "clip 0")
 
 
+def test_a_clip_that_is_all_cuts_does_not_pass_for_a_still():
+    cuts = {**report(0.0, explained=None), "cuts": [1, 2], "frames": 3}
+    state, _ = run([cuts], target=0.1, side="at most")
+    assert (state.met, state.scores) == (False, [None])
+    state, _ = run([{**cuts, "cuts": [1]}], target=0.1, side="at most")
+    assert state.met
+
+
 @pytest.mark.parametrize(("of", "met"), [("all", False), ("camera", False), ("objects", True)])
 def test_the_score_is_of_what_was_asked_for(of, met):
     state, _ = run([report(0.01)], target=0.02, of=of)
