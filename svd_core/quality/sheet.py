@@ -14,6 +14,7 @@ from torch import Tensor
 from ..signatures import OnStep
 
 GAP, PAPER, INK = 6, (24, 24, 28), (225, 225, 230)
+TALLEST = 4
 MOST_PIXELS = 1 << 28  # of a page times its frames: 3 GiB
 
 
@@ -122,7 +123,7 @@ def playing(
 
 
 def cell_size(clips: Sequence[Tensor], labels: Sequence[str], width: int) -> tuple[int, int]:
-    """Width and height of one picture: the first clip's shape, room for every clip inside."""
+    """Width and height of one picture: the first clip's shape, at most `TALLEST` times as high as wide."""
     if not clips:
         raise ValueError("no clip came in; wire in one or more")
     if len(labels) != len(clips):
@@ -132,7 +133,7 @@ def cell_size(clips: Sequence[Tensor], labels: Sequence[str], width: int) -> tup
         )
     H, W = clips[0].shape[1:3]
     wide = width or W
-    return wide, max(1, round(wide * H / W))
+    return wide, max(1, round(wide * min(H / W, TALLEST)))
 
 
 def square(count: int, columns: int) -> int:

@@ -227,7 +227,7 @@ TABLE = {
     "PureSVDSampleUntil": {"tries": st.just(1)},
     "PureSVDSweep": {"own_values": mostly(st.sampled_from(["", "1, 2.5"]), st.text(max_size=20))},
     "PureSVDContactSheet": {  # lists, as the host hands them over
-        "images": st.lists(tensors(image_shapes(most=2)), min_size=1, max_size=3),
+        "images": st.lists(tensors(st.sampled_from([[1, 16, 16, 3], [2, 9, 33, 1]])), min_size=1, max_size=2),
         "width": st.lists(st.sampled_from([0, 8, 64]), min_size=1, max_size=1),
         "columns": st.lists(st.integers(0, 64), min_size=1, max_size=1),
         "frames": st.lists(st.integers(1, 64), min_size=1, max_size=1),

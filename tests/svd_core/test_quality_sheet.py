@@ -117,6 +117,11 @@ def test_a_clip_of_another_shape_keeps_its_own():
     assert (int(bright[0]), int(bright[-1])) == (8, 31)  # 24 wide, in the middle
 
 
+def test_a_tower_does_not_make_the_page_endless():
+    assert sheet.cell_size([torch.zeros(1, 8000, 2, 3)], [""], 16) == (16, 16 * sheet.TALLEST)
+    assert sheet.sheet([torch.zeros(1, 8000, 2, 3)], [""], width=16).shape[1] < 200
+
+
 def test_grey_and_alpha_are_shown_in_colour():
     page = sheet.sheet([solid(0.5, channels=1), solid(0.5, channels=4)], ["", ""], frames=1, width=40)[0]
     for column in (0, 1):
