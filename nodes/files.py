@@ -11,6 +11,7 @@ from comfy_api.latest import ui
 
 EMBEDDED = "svd-nano (embedded)"
 EMBEDDED_FILE = Path(__file__).resolve().parent.parent / "svd_core" / "nano" / "svd_nano.safetensors"
+EMBEDDED_LORAS = EMBEDDED_FILE.parent / "loras"
 DIFFUSERS = "diffusers/"
 CHECKPOINTS = "checkpoints/"
 NO_CHECKPOINT = "no checkpoint found"
@@ -71,12 +72,20 @@ def part_path(folder: str, name: str) -> str:
 
 
 def loras() -> list[str]:
-    """Names for the LoRA widget, never empty."""
-    return list(folder_paths.get_filename_list("loras")) or [NO_LORA]
+    """Names for the LoRA widget, never empty: the host's own files, then the embedded model's cameras."""
+    return [*folder_paths.get_filename_list("loras"), *embedded_loras()] or [NO_LORA]
+
+
+def embedded_loras() -> dict[str, Path]:
+    """Name -> file of the LoRAs that belong to the embedded checkpoint."""
+    files = sorted(EMBEDDED_LORAS.glob("*.safetensors"))
+    return {f"svd-nano camera {file.stem.rpartition('_')[2]} (embedded)": file for file in files}
 
 
 def lora_path(name: str) -> str:
     """The file behind a name of `loras`."""
+    if found := embedded_loras().get(name):
+        return str(found)
     path = folder_paths.get_full_path("loras", name) if name != NO_LORA else None
     if not path:
         raise ValueError(

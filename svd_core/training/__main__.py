@@ -1,4 +1,4 @@
-"""python -m svd_core.training vae|temporal|footage|camera|finish|export|all|lora"""
+"""python -m svd_core.training vae|temporal|footage|camera|finish|export|cameras|all|lora"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from . import adapt, nano
-from .stages import ORDER, build_footage, export_file, train_stage
+from .stages import ORDER, build_footage, export_file, train_camera, train_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
 
@@ -45,7 +45,7 @@ def main(arguments: list[str]) -> int:
         prog="python -m svd_core.training",
         description="Train svd-nano, stage by stage; `lora` trains a LoRA on your own clips (lora --help).",
     )
-    parser.add_argument("stage", choices=(*ORDER, "export", "all"))
+    parser.add_argument("stage", choices=(*ORDER, "export", "cameras", "all"))
     parser.add_argument(
         "--home",
         type=Path,
@@ -58,11 +58,14 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--lr", type=float, help="another learning rate")
     parser.add_argument("--workers", type=int, help="threads that share a batch, each on one core")
     parser.add_argument(
+        "--only", nargs="+", choices=nano.CAMERAS, help="of `cameras`, the LoRAs to train (default: all)"
+    )
+    parser.add_argument(
         "--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)"
     )
     args = parser.parse_args(arguments)
     try:
-        for stage in (*ORDER, "export") if args.stage == "all" else (args.stage,):
+        for stage in (*ORDER, "export", "cameras") if args.stage == "all" else (args.stage,):
             perform(stage, args)
     except (ValueError, OSError, FloatingPointError) as error:
         sys.stderr.write(f"{error}\n")
@@ -75,13 +78,17 @@ def main(arguments: list[str]) -> int:
 
 def perform(stage: str, args: argparse.Namespace) -> None:
     """One command."""
+    changes = {"steps": args.steps, "lr": args.lr, "workers": args.workers}
+    changes = {name: value for name, value in changes.items() if value}
     if stage == "footage":
         build_footage(args.home, SHIPPED, on_step=Progress(stage))
     elif stage == "export":
         export_file(args.home, args.out, preset=nano.PRESET, shipped=SHIPPED)
+    elif stage == "cameras":
+        for movement in args.only or nano.CAMERAS:
+            said = Progress(f"lora {movement}")
+            train_camera(movement, args.home, shipped=SHIPPED, changes=changes, on_step=said)
     else:
-        changes = {"steps": args.steps, "lr": args.lr, "workers": args.workers}
-        changes = {name: value for name, value in changes.items() if value}
         train_stage(stage, args.home, shipped=SHIPPED, changes=changes, on_step=Progress(stage))
 
 

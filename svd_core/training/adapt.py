@@ -152,7 +152,7 @@ def run(arguments: list[str], *, shipped: Path, on_step: Callable[..., None] | N
         model=args.model.name, parts=args.parts, rank=args.rank, steps=args.steps, frames=len(clips[0].z)
     )
     facts |= dict(width=width, height=height, layers=len(names), buckets=[round(c.bucket) for c in clips])
-    write_safetensors(args.out, lora.tensors(training.ema, args.rank), {"puresvd_lora": json.dumps(facts)})
+    write_safetensors(args.out, lora.tensors(training.ema), {"puresvd_lora": json.dumps(facts)})
     say(
         f"{args.out} holds {len(names)} layers under {NATIVE} names; Load LoRA (SVD) and ComfyUI's own loader"
         " take it"

@@ -1,4 +1,4 @@
-"""LoRA under training: a frozen U-Net whose chosen linear layers get a change of low rank beside them."""
+"""LoRA under training: a frozen U-Net whose chosen layers get a change of low rank beside them."""
 
 from __future__ import annotations
 
@@ -15,39 +15,44 @@ from ..adapters.names import NATIVE, PARTS, inert, part_of
 from ..models.unet import VideoUNet
 from ..models.unet_blocks import SpatialVideoTransformer, VideoResBlock
 
-TRAINABLE = tuple(part for part in PARTS if part not in ("convolutions", "mixers"))
+TRAINABLE = tuple(part for part in PARTS if part != "mixers")
+
+
+Base = nn.Linear | nn.Conv2d | nn.Conv3d
 
 
 class Adapted(nn.Module):
-    """base(x) + up down x, of which base is frozen; alpha equals the rank,
-    so that nothing scales the product.
+    """base(x) + up down x, of which base is frozen; alpha equals the rank, so nothing scales the product.
+
+    `down` has the shape of the base's weight with `rank` rows, or all that the layer has room for, so that it
+    convolves as the base does; `up` mixes what it finds.
     """
 
-    def __init__(self, base: nn.Linear, *, rank: int, generator: torch.Generator):
+    def __init__(self, base: Base, *, rank: int, generator: torch.Generator):
         super().__init__()
-        c_out, c_in = base.weight.shape
-        if rank > min(c_out, c_in):
-            raise ValueError(
-                f"rank {rank} is more than a layer of {c_in} to {c_out} has; use {min(c_out, c_in)} or less"
-            )
+        c_out, *rest = base.weight.shape
+        rank = min(rank, c_out, math.prod(rest))
         self.base = base
-        self.down = nn.Parameter(torch.randn(rank, c_in, generator=generator) / rank)
-        self.up = nn.Parameter(torch.zeros(c_out, rank))
+        self.down = nn.Parameter(torch.randn(rank, *rest, generator=generator) / rank)
+        self.up = nn.Parameter(torch.zeros(c_out, rank, *(1 for _ in rest[1:])))
 
     def forward(self, x: Tensor) -> Tensor:
-        """... c_in -> ... c_out"""
-        change = F.linear(F.linear(x, self.down.to(x.dtype)), self.up.to(x.dtype))
-        return self.base(x) + change
+        """... c_in -> ... c_out, or n c_in h w -> n c_out h w"""
+        down, up = self.down.to(x.dtype), self.up.to(x.dtype)
+        if isinstance(self.base, nn.Linear):
+            return self.base(x) + F.linear(F.linear(x, down), up)
+        found = self.base._conv_forward(x, down, None)
+        return self.base(x) + F.conv2d(found, up.flatten(1)[:, :, None, None])
 
 
 def attach(unet: VideoUNet, *, parts: Sequence[str], rank: int, seed: int = 0) -> list[str]:
-    """Freeze the U-Net and adapt the linear layers of `parts`; returns their names.
+    """Freeze the U-Net and adapt the layers of `parts`; returns their names.
     Layers without effect are left out.
     """
     if unknown := set(parts) - set(TRAINABLE):
         raise ValueError(f"{sorted(unknown)[0]!r} cannot be trained; choose among {', '.join(TRAINABLE)}")
     unet.requires_grad_(False)
-    names = [name for name, module in unet.named_modules() if _matrix(module) and part_of(name) in parts]
+    names = [name for name, module in unet.named_modules() if _changes(module) and part_of(name) in parts]
     idle, generator = set(inert(names)), torch.Generator().manual_seed(seed)
     chosen = [name for name in names if name not in idle]
     if not chosen:
@@ -60,17 +65,31 @@ def attach(unet: VideoUNet, *, parts: Sequence[str], rank: int, seed: int = 0) -
     return chosen
 
 
-def _matrix(module: nn.Module) -> bool:
+@torch.no_grad()
+def begin(unet: VideoUNet, changes: Mapping[str, Tensor]) -> None:
+    """Let adapted layers start from what is nearest to these changes of their weights (Eckart and Young)."""
+    for name, change in changes.items():
+        layer = unet.get_submodule(name)
+        assert isinstance(layer, Adapted), name
+        U, S, V = torch.linalg.svd(change.flatten(1), full_matrices=False)
+        rank, root = len(layer.down), S.sqrt()
+        layer.up.copy_((U * root)[:, :rank].reshape(layer.up.shape))
+        layer.down.copy_((root[:, None] * V)[:rank].reshape(layer.down.shape))
+
+
+def _changes(module: nn.Module) -> bool:
+    """Whether it has a matrix or a kernel."""
     weight = getattr(module, "weight", None)
-    return isinstance(weight, Tensor) and weight.ndim == 2 and not isinstance(module, nn.Embedding)
+    return isinstance(weight, Tensor) and weight.ndim >= 2 and not isinstance(module, nn.Embedding)
 
 
-def tensors(parameters: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+def tensors(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Trained factors, named as `attach` made them, in the names that our and the host's loaders know."""
     found = {}
     for name, tensor in parameters.items():
         module, _, half = name.rpartition(".")
         found[f"{NATIVE}{module}.lora_{half}.weight"] = tensor.detach().float()
+        rank = tensor.shape[0] if half == "down" else tensor.shape[1]
         found[f"{NATIVE}{module}.alpha"] = torch.tensor(float(rank))
     return found
 

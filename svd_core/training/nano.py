@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+from torch import Tensor
+
+from ..adapters.change import change
+from ..adapters.lora import read
+from ..adapters.names import Layers
 from ..checkpoint.presets import Preset
 from ..models.configs import CLIPConfig, UNetConfig, VAEConfig
+from ..models.unet import VideoUNet
+from . import lora
+from .camera import MOVEMENTS
 from .diffusion import Stage
 from .loop import Run
 
@@ -41,6 +51,7 @@ STAGES = {
     "camera": Stage(shapes=((16, 8), (24, 4)), P_mean=1.2, P_std=1.6),
     "finish": Stage(shapes=((32, 2), (24, 3), (32, 2), (16, 6)), P_mean=1.0, P_std=1.6),
 }
+PANS, ZOOMS = ((16, 4), (24, 2), (32, 1)), ((32, 1),)  # what a zoom does to a frame depends on its size
 # the decay of the averages and the steps suit runs of minutes; the model card says what was really run
 RUNS = {
     "vae": Run("vae", steps=900, lr=1e-3, warmup=20, decay=0.4, muon=True, bf16=False),
@@ -51,6 +62,17 @@ RUNS = {
     "finish": Run(
         "finish", steps=300, lr=1e-3, warmup=5, decay=1.0, muon=True, ema=0.98, bf16=False, gentle=GENTLE
     ),
+}
+
+LORAS = Path(__file__).resolve().parent.parent / "nano" / "loras"
+CAMERAS = ("static", "right", "left", "up", "down", "in", "out")  # of `camera.MOVEMENTS`, one LoRA each
+CAMERA_RUN = Run("", steps=120, lr=6e-3, warmup=5, decay=0.5, ema=0.96, bf16=False)
+# The model pans to the right. With its kernels mirrored or turned it goes another way, but for what its
+# latents are not equivariant to: an adapter starts from there, and learns at a third of the rate.
+TURNS: dict[str, Callable[[Tensor], Tensor]] = {
+    "left": lambda kernel: kernel.flip(-1),
+    "up": lambda kernel: kernel.rot90(1, (-2, -1)),
+    "down": lambda kernel: kernel.rot90(-1, (-2, -1)),
 }
 
 PRESET = Preset(
@@ -67,3 +89,38 @@ PRESET = Preset(
     curve="constant",
     schedule="ays",
 )
+
+
+def camera_run(movement: str) -> Run:
+    """How long and how fast the LoRA of a movement is trained."""
+    run = replace(CAMERA_RUN, name=f"lora-{movement}")
+    if movement in ("right", *TURNS):
+        return replace(run, lr=run.lr / 3)
+    return replace(run, steps=2 * run.steps) if movement == "in" else run
+
+
+def camera_stage(movement: str) -> Stage:
+    """How the LoRA of a movement is trained."""
+    shapes = ZOOMS if MOVEMENTS[movement].zoom else PANS
+    return Stage(shapes=shapes, P_mean=1.2, P_std=1.6, movements=(movement,))
+
+
+def attach_camera(unet: VideoUNet, movement: str) -> list[str]:
+    """Adapt the layers that a movement needs, from the nearest that is known; returns their names."""
+    if movement in TURNS:
+        kernels = {n: m.weight for n, m in unet.named_modules() if getattr(m, "kernel_size", 0) == (3, 3)}
+        names = lora.attach(unet, parts=("convolutions",), rank=16)
+        lora.begin(unet, {name: TURNS[movement](kernel) - kernel for name, kernel in kernels.items()})
+        return names
+    shapes = {name: tuple(t.shape) for name, t in unet.state_dict().items()}
+    names = lora.attach(unet, parts=lora.TRAINABLE, rank=8 if MOVEMENTS[movement].zoom else 4)
+    if movement == "out" and camera_lora("in").is_file():
+        found = read(camera_lora("in"), Layers(shapes)).layers
+        changes = ((name, change(layer, shapes[f"{name}.weight"])) for name, layer in found.items())
+        lora.begin(unet, {name: -there for name, there in changes if there is not None})
+    return names
+
+
+def camera_lora(movement: str) -> Path:
+    """Where the LoRA of a movement lies."""
+    return LORAS / f"svd_nano_{movement}.safetensors"

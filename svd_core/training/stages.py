@@ -6,6 +6,7 @@ were run here.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,11 +18,12 @@ from torch import nn
 
 from ..checkpoint import read as checkpoint
 from ..checkpoint.presets import Preset
+from ..checkpoint.write import write_safetensors
 from ..models.configs import VAEConfig
 from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import VAE
-from . import autoencoder, diffusion, export, footage, library, nano, pictures, state
+from . import autoencoder, diffusion, export, footage, library, lora, nano, pictures, state
 from .loop import Loss, OnTrained, Training, train
 
 VAE_STAGES, UNET_STAGES = ("vae", "temporal"), ("camera", "finish")
@@ -108,6 +110,29 @@ def train_stage(
     loss = build_loss(name, model, home, shipped)
     training = Training(model, replace(nano.RUNS[name], **changes), home / f"{name}.safetensors")
     train(training, loss, on_step=on_step, on_sheet=lambda t: draw(t, home))
+    return training
+
+
+def train_camera(
+    movement: str,
+    home: Path,
+    *,
+    shipped: Path,
+    changes: Mapping[str, Any],
+    on_step: OnTrained | None = None,
+) -> Training:
+    """Train the LoRA that makes the embedded model's camera go one way, or go on with it, and write it."""
+    unet = build_unet(home, shipped)
+    nano.attach_camera(unet, movement)
+    vae = build_vae(home, shipped)
+    loss = diffusion.DiffusionLoss(footage.load(home), nano.camera_stage(movement), vae.encode)
+    run = replace(nano.camera_run(movement), **changes)
+    training = Training(unet, run, home / f"{run.name}.safetensors")
+    train(training, loss, on_step=on_step, on_sheet=lambda t: draw(t, home))
+    facts = dict(movement=movement, model="svd-nano", steps=run.steps)
+    factors = {name: t.half() for name, t in lora.tensors(training.ema).items()}
+    nano.LORAS.mkdir(exist_ok=True)
+    write_safetensors(nano.camera_lora(movement), factors, {"puresvd_lora": json.dumps(facts)})
     return training
 
 

@@ -133,6 +133,29 @@ GRAPHS = {  # prompt -> graph
             replace(SAVE, title="5  Frames to file"),
         ),
     ),
+    "lead_the_camera": Graph(
+        "Lead the Camera",
+        "# Left, right, up, down, in, out, or not at all\nThe embedded model pans to the right. Its camera "
+        "LoRAs lead it elsewhere, alone or two at a time.",
+        (
+            PHOTO,
+            Group(
+                "2  Two cameras",
+                "Choose where the camera goes. `strength` 0 switches one off, 0.5 and 0.5 **blend** two: "
+                "left and up go along the diagonal. These LoRAs belong to svd-nano; yours for svd_xt lie in "
+                "`models/loras`.",
+                ("8 9",),
+            ),
+            replace(
+                DESCRIBE,
+                title="3  What the model is told",
+                note="`motion_bucket_id` says **how fast** the camera goes: 60 slowly, 255 at three pixels a "
+                "frame.",
+            ),
+            replace(SAMPLE, title="4  Sample"),
+            replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
+        ),
+    ),
     "image_to_video_measured": Graph(
         "Image to Video, measured",
         "# What does the clip do?\n**Measure Video** says how fast it moves, how much of that is the camera, "
@@ -529,6 +552,7 @@ UNSET = {
     "PureSVDLoadLora": ("lora_name",),
     "PureSVDLoadControlNet": ("control_net_name",),
 }  # inputs to choose: the host brings a photo and no video, and marks a missing one red
+EMBEDDED = "(embedded)"  # what the pack brings itself is always there
 PLAYS = {
     "PureSVDBetween": 340,
     "PureSVDLongVideo": 340,
@@ -578,7 +602,11 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
     sockets = [(name, kind) for name, kind, _ in inputs(cls) if name not in shown or name in linked]
     types = list(cls.RETURN_TYPES)
     names = list(getattr(cls, "RETURN_NAMES", None) or types)
-    unset = dict.fromkeys(UNSET.get(entry["class_type"], ()), "")
+    unset = {
+        name: ""
+        for name in UNSET.get(entry["class_type"], ())
+        if not str(entry["inputs"].get(name)).endswith(EMBEDDED)
+    }
     values = widget_values(cls, entry["inputs"] | unset)
     ours = entry["class_type"].startswith("PureSVD")
     properties = {"Node name for S&R": entry["class_type"], "cnr_id": "puresvd" if ours else "comfy-core"}
