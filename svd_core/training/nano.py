@@ -65,7 +65,7 @@ RUNS = {
 }
 
 LORAS = Path(__file__).resolve().parent.parent / "nano" / "loras"
-CAMERAS = ("static", "right", "left", "up", "down", "in", "out")  # of `camera.MOVEMENTS`, one LoRA each
+CAMERAS = ("static", "left", "up")  # of `camera.MOVEMENTS`, one LoRA each
 CAMERA_RUN = Run("", steps=120, lr=6e-3, warmup=5, decay=0.5, ema=0.96, bf16=False)
 # The model pans to the right. With its kernels mirrored or turned it goes another way, but for what its
 # latents are not equivariant to: an adapter starts from there, and learns at a third of the rate.

@@ -135,7 +135,7 @@ GRAPHS = {  # prompt -> graph
     ),
     "lead_the_camera": Graph(
         "Lead the Camera",
-        "# Left, right, up, down, in, out, or not at all\nThe embedded model pans to the right. Its camera "
+        "# To the left, up, or not at all\nThe embedded model pans to the right. Its camera "
         "LoRAs lead it elsewhere, alone or two at a time.",
         (
             PHOTO,

@@ -16,6 +16,7 @@ import torch
 from clients.puresvd_client import WORKFLOW, Client, set_photo
 from scripts import cache, server
 from svd_core.frames.video import interpolate
+from svd_core.training import nano
 
 from . import drawing
 
@@ -34,15 +35,18 @@ class Studio:
         self.client, self.base, self.known = client, base, {}
         self.photo = client.upload(SAMPLE)
 
-    def clip(self, **values) -> list:
+    def clip(self, workflow: Path = WORKFLOW, **values) -> list:
         """The decoded frames; values go to every node that has an input of that name."""
-        key = json.dumps(values, sort_keys=True)
+        key = json.dumps([workflow.name, values], sort_keys=True)
         if key not in self.known:
-            prompt = set_photo(json.loads(WORKFLOW.read_text(encoding="utf-8")), self.photo)
+            prompt = set_photo(json.loads(workflow.read_text(encoding="utf-8")), self.photo)
             for node in prompt.values():
                 node["inputs"] |= {name: v for name, v in values.items() if name in node["inputs"]}
             decode = next(k for k, node in prompt.items() if node["class_type"] == "PureSVDDecode")
-            prompt = {k: node for k, node in prompt.items() if int(k) <= int(decode)}
+            later = {
+                key for key, node in prompt.items() if node["class_type"] in ("CreateVideo", "SaveVideo")
+            }
+            prompt = {key: node for key, node in prompt.items() if key not in later}
             save = {"images": [decode, 0], "filename_prefix": "frame"}
             prompt["save"] = {"class_type": "SaveImage", "inputs": save}
             job = self.client.wait(self.client.queue(prompt), every=0.2)
@@ -179,7 +183,18 @@ def chains(studio: Studio) -> None:
     drawing.animation(DOCS / "between.webp", panels, fps=7, side=160, limit=PAGE)
 
 
-ALL = (interpolation, fit, motion, rate, augmentation, samplers, schedules, result, cards, chains)
+def cameras(studio: Studio) -> None:
+    """The embedded model as it is, and with each of its camera LoRAs."""
+    workflow = WORKFLOW.with_name("image_to_video_lora.json")
+    panels = [("no LoRA", studio.clip())]
+    for movement in nano.CAMERAS:
+        panels.append((movement, studio.clip(workflow, lora_name=f"svd-nano camera {movement} (embedded)")))
+    drawing.animation(DOCS / "cameras.webp", panels, fps=7, side=144, limit=2 * PAGE)
+    last = [frames[-1] for caption, frames in panels if caption in ("left", "up", "static", "in")]
+    drawing.card(CARDS / "Lead the Camera.jpg", drawing.load(SAMPLE), "camera LoRAs", last)
+
+
+ALL = (interpolation, fit, motion, rate, augmentation, samplers, schedules, result, cards, chains, cameras)
 PICTURES = {function.__name__: function for function in ALL}
 
 
