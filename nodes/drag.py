@@ -93,8 +93,7 @@ def _clip_inputs():
             default=14,
             min=1,
             max=1024,
-            tooltip="Length of the guide clip in frames; the same number as in Image to Video (svd 14, "
-            "svd_xt 25).",
+            tooltip="Length in frames, the same number as in Image to Video (svd 14, svd_xt 25).",
         ),
         io.Float.Input(
             "radius",
