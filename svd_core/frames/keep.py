@@ -35,13 +35,13 @@ def stillness(
 
     Single pixels of moving texture are equal by chance. Believed are patches of 2 x 2 pixels,
     such as the strokes of subtitles, and pixels that stand still in the frame before or after as well,
-    if they stand out; on an even ground something may pass between two frames. What is found `elsewhere`
+    if they stand out in both; on an even ground something may pass between two frames. What is found `elsewhere`
     (`moving`) may be an edge that slides along itself: only what then stands out far is believed.
     """
     still = sameness(a, b)
     patches = -F.max_pool2d(-F.pad(still, (1, 1, 1, 1)), 2, 1)
-    y = a.mean(1, keepdim=True)
-    out = (y - smooth(y, SURROUNDINGS)).abs()
+    y = torch.cat((a, b)).mean(1, keepdim=True)
+    out = (y - smooth(y, SURROUNDINGS)).abs().amin(0, keepdim=True)
     slides = elsewhere * ((FAR_OUT - out) / (FAR_OUT - STANDS_OUT)).clamp(0, 1)
     believed = F.max_pool2d(patches, 2, 1) * (1 - elsewhere)
     for one, neighbour in zip((a, b), around):

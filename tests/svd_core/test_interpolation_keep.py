@@ -75,3 +75,8 @@ def test_texture_that_moves_is_not_held_by_a_chance_match():
     assert float(found_elsewhere[H // 2 :, : W // 2].min()) == 1
     assert float(found_elsewhere[: H // 2].max()) == 0  # a stroke that the flow of its ground passes by
     assert float(found_elsewhere[:, W // 2 :].max()) == 0  # a panel that stands still
+
+
+def test_ground_beside_a_body_does_not_hold_where_the_body_will_be():
+    a, middle, b = flying(torch.zeros(1, 3, H, W), 1.0, step=15).split(1)
+    assert float((stillness(a, b) * middle).max()) < 0.05
