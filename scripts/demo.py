@@ -29,7 +29,13 @@ write_checkpoint(sys.argv[2], preset={"name": "stand-in", "frames": 8, "width": 
 
 def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(description="Turn a photo into a video in a real ComfyUI.")
-    parser.add_argument("photo", nargs="?", type=Path, default=SAMPLE, help="default: the sample photo")
+    parser.add_argument(
+        "photo",
+        nargs="?",
+        type=Path,
+        default=SAMPLE,
+        help="default: the sample photo; each frame of a GIF or WebP makes a video, of a TIFF only the first page",
+    )
     command.add_target(parser, None, "default: a folder in the cache")
     command.add_options(parser)
     args = parser.parse_args(arguments)
