@@ -34,7 +34,7 @@ def main(arguments: list[str]) -> int:
         nargs="?",
         type=Path,
         default=SAMPLE,
-        help="default: the sample photo; each frame of a GIF or WebP makes a video, of a TIFF only the first page",
+        help="default: the sample photo; each frame of a GIF or WebP makes a video, of a TIFF the first page",
     )
     command.add_target(parser, None, "default: a folder in the cache")
     command.add_options(parser)

@@ -35,8 +35,9 @@ def stillness(
 
     Single pixels of moving texture are equal by chance. Believed are patches of 2 x 2 pixels,
     such as the strokes of subtitles, and pixels that stand still in the frame before or after as well,
-    if they stand out in both; on an even ground something may pass between two frames. What is found `elsewhere`
-    (`moving`) may be an edge that slides along itself: only what then stands out far is believed.
+    if they stand out in both; on an even ground something may pass between two frames.
+    What is found `elsewhere` (`moving`) may be an edge that slides along itself: of that is believed only
+    what stands out far.
     """
     still = sameness(a, b)
     patches = -F.max_pool2d(-F.pad(still, (1, 1, 1, 1)), 2, 1)
