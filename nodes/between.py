@@ -170,7 +170,7 @@ def _prior_inputs():
             max=1.0,
             step=0.05,
             tooltip="Share of the first steps, 0 to 1, in which the whole predicted clip is moved so that it "
-            "ends at the last picture (vibid and forward). forward needs it: about 0.4 does best there.",
+            "ends at the last picture (vibid and forward). forward needs it.",
         ),
         _count(
             "motion_prior_repeats",

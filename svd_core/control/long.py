@@ -132,7 +132,8 @@ def motion(z: Tensor) -> float:
 def sharpness(z: Tensor) -> float:
     """Deviation of the Laplacian: c h w"""
     inner = z[:, 1:-1, 1:-1]
-    return float((z[:, :-2, 1:-1] + z[:, 2:, 1:-1] + z[:, 1:-1, :-2] + z[:, 1:-1, 2:] - 4 * inner).std())
+    laplacian = z[:, :-2, 1:-1] + z[:, 2:, 1:-1] + z[:, 1:-1, :-2] + z[:, 1:-1, 2:] - 4 * inner
+    return float(laplacian.std(correction=0))
 
 
 def join(clip: Tensor | None, z: Tensor) -> tuple[float | None, float | None]:

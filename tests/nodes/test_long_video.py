@@ -169,3 +169,8 @@ def test_cancel_gives_nothing_or_the_finished_chunks(ours, long_video):
 def test_absurd_requests_get_one_sentence(long_video, changes, sentence):
     with pytest.raises(ValueError, match=sentence):
         long_video(**changes)
+
+
+def test_model_that_orbits_gets_one_sentence(load, long_video):
+    with pytest.raises(ValueError, match="this model is SV3D, which orbits an object"):
+        long_video(load("sv3d_u.safetensors", kind="sv3d_u").model)
