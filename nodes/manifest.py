@@ -185,9 +185,7 @@ def file_hash(path: str, size: int, mtime_ns: int) -> str:
 
 
 def save(text: str, prefix: str, *, width: int, height: int) -> dict[str, str]:
-    """Write the file into the output folder; returns where, as the host names it. Sizes in pixels,
-    for the name.
-    """
+    """Write the file into the output folder; returns the host's name for it. The pixels are for the name."""
     output = os.path.abspath(folder_paths.get_output_directory())
     target = Path(os.path.abspath(os.path.join(output, prefix)))
     if "\0" in prefix or Path(output) not in target.parents:

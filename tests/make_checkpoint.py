@@ -160,9 +160,7 @@ class Maker:
         return tensors | self.plain_decoder(embedder) | self.text_remains()
 
     def resaved(self, kind):
-        """As ComfyUI's save nodes write: transformers' vision names, one encoder without quant_conv,
-        the noise range.
-        """
+        """As ComfyUI's save nodes write: transformers' names, one encoder, no quant_conv, the noise range."""
         orbit = kind == "resaved_sv3d"
         prefix = "conditioner.embedders.1.encoder." if orbit else FIRST
         tensors = {UNET + name: tensor for name, tensor in self.unet().items()}

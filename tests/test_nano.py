@@ -264,9 +264,7 @@ def as_diffusers(svd):
 
 
 def diffusers_vae(diffusers, ours):
-    """diffusers' autoencoder; its decoder's middle has as many blocks as a level of the encoder,
-    the released two are set.
-    """
+    """diffusers' autoencoder; its decoder's middle gets the released two blocks."""
     blocks = pytest.importorskip("diffusers.models.unets.unet_3d_blocks")
     config = ours.config
     width = config.ch * config.ch_mult[-1]

@@ -197,9 +197,7 @@ class Maker:
 
 
 def closing(preset: Preset, close: str, method: str, t: int, sampling: dict) -> two_frames.Journey | None:
-    """How the last chunk meets its picture, None for an open end; the forward pass needs more of the
-    prior.
-    """
+    """How the last chunk meets its picture, None for an open end; forward needs more of the prior."""
     if close == "open":
         return None
     how = Bridge(method=method, motion_prior=0.4 if method == "forward" else 0.2)

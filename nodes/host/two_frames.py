@@ -88,9 +88,7 @@ class _Passes:
 
 
 def sampler(how: Bridge, first: Tensor, last: Tensor, *, plus: bool) -> comfy.samplers.KSAMPLER:
-    """`how` as the host's SAMPLER, for a TwoFrameGuider; first, last 1 4 h w, unscaled.
-    `plus` steps by CFG++.
-    """
+    """`how` as the host's SAMPLER for a TwoFrameGuider; first, last 1 4 h w, unscaled; `plus`: CFG++."""
 
     def run(model, x, sigmas, extra_args=None, callback=None, disable=None):
         passes, extra, t = _Passes(model, extra_args or {}, plus=plus), extra_args or {}, len(x)

@@ -155,9 +155,7 @@ def host_layout(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def exact(vae) -> PureVAE | comfy.sd.VAE:
-    """A VAE whose decode depends on the clip alone: ours, ours over a native one's tensors,
-    or a frame-wise one.
-    """
+    """A VAE whose decode depends on the clip alone: ours, also over a native one's tensors, or frame-wise."""
     if isinstance(vae, PureVAE):
         return vae
     first = getattr(vae, "first_stage_model", None)

@@ -70,9 +70,7 @@ class Bridge:
         generator: torch.Generator | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Noised latents (b t) c h w at sigmas[0] -> the clip. Each pass sees its own picture and its own
-        time.
-        """
+        """Noised latents (b t) c h w at sigmas[0] -> the clip; each pass sees its own picture and time."""
         n, pins = len(sigmas) - 1, self.pins(ends)
         prior = two_frames.prior_for(
             self.motion_prior, sigmas, repeats=self.repeats, strength=self.strength, target=ends.last

@@ -1,10 +1,10 @@
 """One function per sampler of the probability-flow ODE dx/dsigma = (x - D(x; sigma)) / sigma.
 
-Every sampler is called alike: `sample(denoise, x, sigmas, *, generator=None, on_step=None)`. denoise(x,
-sigma) returns the denoised latents (same shape, sigma a scalar tensor);
-x is scaled to the first noise level by `initial`; sigmas are n + 1 levels that fall and usually end in 0.
-No argument is changed. `on_step(i, n)` follows step i of n. Stochastic samplers draw float32 noise from the
-CPU `generator`, so a seed means the same clip on any device.
+Every sampler is called alike: `sample(denoise, x, sigmas, *, generator=None, on_step=None)`.
+denoise(x, sigma) returns the denoised latents (same shape, sigma a scalar tensor); x is scaled to the first
+noise level by `initial`; sigmas are n + 1 levels that fall and usually end in 0. No argument is changed.
+`on_step(i, n)` follows step i of n. Stochastic samplers draw float32 noise from the CPU `generator`, so that
+a seed means the same clip on any device.
 """
 
 from __future__ import annotations

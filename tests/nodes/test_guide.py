@@ -15,9 +15,7 @@ def conditioning(ours, photo, describe):
 
 @pytest.fixture(scope="module")
 def guided(host, ours, conditioning):
-    """guided(model, steps, **options) -> samples of SamplerCustomAdvanced on Karras levels,
-    and the guider's ui.
-    """
+    """guided(model, steps, **options) -> samples on Karras levels, and the guider's ui."""
 
     def run(model=None, steps=3, **options):
         positive, negative, latent = conditioning

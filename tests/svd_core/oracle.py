@@ -52,7 +52,5 @@ def oracle(clips: torch.Tensor, pictures: torch.Tensor | None = None):
 
 
 def solved(x: torch.Tensor, clips: torch.Tensor) -> int:
-    """How many of b clips were found, (b t) c h w against b t c h w: mean square error under 0.01;
-    a still has 0.16 or more.
-    """
+    """How many of b clips were found, (b t) c h w against b t c h w: error under 0.01; a still has 0.16."""
     return int((((x.view_as(clips) - clips) ** 2).flatten(1).mean(1) < 0.01).sum())

@@ -26,9 +26,7 @@ def denoise(x, sigma):
 
 
 def overwritten(method):
-    """The paper's algorithm: one step, then x <- m (z + sigma' noise) + (1 - m) x down to level STRONG,
-    then freely.
-    """
+    """The paper's algorithm: a step, then x <- m (z + sigma' noise) + (1 - m) x down to STRONG."""
     x = Z + SIGMAS[0] * NOISE
     for i in range(STRONG):
         x = method(denoise, x, SIGMAS[i : i + 2])

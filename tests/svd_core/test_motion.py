@@ -26,8 +26,7 @@ def test_strength_runs_from_untouched_to_the_lowest_start():
 
 
 def end_of(mean, deviation, data_mean, data_variance, level):
-    """Mean and deviation of what exact sampling makes of N(mean, deviation²), for data N(data_mean,
-    data_variance).
+    """Mean and deviation that exact sampling makes of N(mean, deviation²) for such data.
 
     The denoiser of Gaussian data is known and affine, so two runs carry the whole distribution.
     """

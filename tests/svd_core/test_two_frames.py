@@ -194,9 +194,7 @@ def run_vibid(x=X, ends=ENDS, t=T, prior=tf.NO_PRIOR, seed=1):
 
 @pytest.mark.parametrize(("share", "calls"), [(None, 25), (0.0, 100), (0.2, 130)])
 def test_calls_are_those_stated(share, calls):
-    """The forward pass alone, plain; ViBiD with both branches; the same with five levels of MPD,
-    three times each.
-    """
+    """The forward pass alone; ViBiD with both branches; the same with five levels of MPD, thrice each."""
     seen = []
     denoise = lambda x, sigma: seen.append(1) or network(1)(x, sigma)  # noqa: E731
     if share is None:
