@@ -27,7 +27,8 @@ image_to_video_wan-1 ltxv_image_to_video-1 txt_to_image_to_video-1 video_hunyuan
 video_ltx2_i2v_distilled-1 video_wan2.1_fun_camera_v1.1_1.3B-1 video_wan2_2_14B_fun_camera-1
 video_wan2_2_5B_ti2v-1 video_wan_vace_14B_v2v-1
 """.split()
-# No parameter was chosen by these, but for the gate of `between.mix`, which two nearly still ones called for.
+# No parameter was chosen by these, but for the gate of `between.mix`, which two nearly still ones called for,
+# and what `cuts` takes for chance and `keep` for motion, which were set with a view to these and photographs.
 HELD_OUT = """
 api_bytedance_text_to_video-1 api_hailuo_minimax_t2v-1 api_kling_dual_characters_effects-1 api_kling_effects-1
 api_kling_i2v-1 api_kling_motion_control3-1 api_luma_t2v-1 api_pixverse_t2v-1 api_vidu_start_end_to_video-1
@@ -137,7 +138,7 @@ def hard(frames: int = T) -> Iterator[tuple[str, Tensor]]:
 def photographs() -> Iterator[tuple[str, Tensor]]:
     """Name and T 3 H W: a photograph under a swinging, nearing camera, another in front; unsteady light
 
-    Soft, slow and a little unsteady, as generated clips are; not one number was chosen by these either.
+    Soft, slow and a little unsteady, as generated clips are.
     """
     stills = [(name, photograph(name)) for name in PHOTOGRAPHS if photograph(name) is not None]
     for seed, (name, far) in enumerate(stills):
