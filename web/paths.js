@@ -15,8 +15,8 @@ const WORDS = {
     undo: ["↶", "Undo (Ctrl+Z)"],
     redo: ["↷", "Redo (Ctrl+Shift+Z)"],
     play: ["▶", "Play (Space)"],
-    turn: "°",
-    scale: "×",
+    turn: ["°", "Degrees the part turns on its way, clockwise"],
+    scale: ["×", "Times as large as it ends"],
     hint: "Drag to move a part, click to pin a point,\nor draw an outline around a part first.",
     nophoto: "Wire a photo into image.",
   },
@@ -29,8 +29,8 @@ const WORDS = {
     undo: ["↶", "元に戻す (Ctrl+Z)"],
     redo: ["↷", "やり直す (Ctrl+Shift+Z)"],
     play: ["▶", "再生 (スペース)"],
-    turn: "°",
-    scale: "×",
+    turn: ["°", "途中で時計回りに回る角度"],
+    scale: ["×", "終わりの大きさ（倍）"],
     hint: "ドラッグで部分を動かし、クリックで点を固定します。\n先に輪郭で囲むこともできます。",
     nophoto: "image に写真をつないでください。",
   },
@@ -43,8 +43,8 @@ const WORDS = {
     undo: ["↶", "撤销 (Ctrl+Z)"],
     redo: ["↷", "重做 (Ctrl+Shift+Z)"],
     play: ["▶", "播放 (空格)"],
-    turn: "°",
-    scale: "×",
+    turn: ["°", "途中顺时针转动的角度"],
+    scale: ["×", "终点时的大小（倍）"],
     hint: "拖动以移动局部，单击以固定一点，\n也可以先圈出轮廓。",
     nophoto: "请把照片接到 image。",
   },
@@ -73,7 +73,7 @@ app.registerExtension({
           value = typeof text === "string" ? text : JSON.stringify(text ?? "");
           editor.value = value;
         },
-        getMinHeight: () => Math.max(120, (node.size[0] - 20) / editor.aspect) + 34,
+        getMinHeight: () => Math.max(120, (node.size[0] - 20) / editor.aspect) + editor.rim,
         hideOnZoom: false,
       });
       node.puresvdPaths = editor;

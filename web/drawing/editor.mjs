@@ -3,6 +3,7 @@ import { curve, simplify } from "./geometry.mjs";
 import { PathPicture, same } from "./picture.mjs";
 
 const REACH = 11; // screen pixels within which a handle is taken
+const FINGER = 20; // the same under a finger
 const empty = () => ({ paths: [], pins: [] });
 const round = (v) => Math.round(v * 10000) / 10000;
 
@@ -112,14 +113,22 @@ export class PathEditor extends PathPicture {
 
   // Pointer
 
+  /** The photo on the screen, which is fitted into the canvas. */
+  box() {
+    const { left, top, width, height } = this.canvas.getBoundingClientRect();
+    const [wide, high] = [Math.min(width, height * this.aspect), Math.min(height, width / this.aspect)];
+    return { left: left + (width - wide) / 2, top: top + (height - high) / 2, width: wide, height: high };
+  }
+
   where(event) {
-    const box = this.canvas.getBoundingClientRect();
+    const box = this.box();
     return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height];
   }
 
-  reach() {
-    const box = this.canvas.getBoundingClientRect();
-    return { x: REACH / box.width, y: REACH / box.height };
+  reach(event) {
+    const { width, height } = this.box();
+    const pixels = event?.pointerType === "touch" ? FINGER : REACH;
+    return { x: pixels / width, y: pixels / height };
   }
 
   handles() {
@@ -143,16 +152,16 @@ export class PathEditor extends PathPicture {
     else this.drawing.paths[handle.path].points[handle.point] = place;
   }
 
-  near(place) {
-    const { x, y } = this.reach();
+  near(place, event) {
+    const { x, y } = this.reach(event);
     const close = ([a, b]) => Math.hypot((a - place[0]) / x, (b - place[1]) / y);
     const all = this.handles().map((handle) => ({ handle, d: close(this.at(handle)) })).filter(({ d }) => d <= 1);
     return all.sort((a, b) => a.d - b.d)[0]?.handle;
   }
 
   /** A place on a path's line, where a new point bends it. */
-  bend(place) {
-    const { x, y } = this.reach();
+  bend(place, event) {
+    const { x, y } = this.reach(event);
     for (const [i, path] of this.drawing.paths.entries()) {
       const line = curve(path.points);
       const k = line.findIndex(([a, b]) => Math.hypot((a - place[0]) / x, (b - place[1]) / y) <= 0.8);
@@ -161,15 +170,15 @@ export class PathEditor extends PathPicture {
   }
 
   pointerdown(event) {
-    if (event.button !== 0) return;
+    if (event.button !== 0 || !event.isPrimary) return;
     this.canvas.setPointerCapture(event.pointerId);
     this.canvas.focus({ preventScroll: true });
     const place = this.where(event);
     this.before = JSON.stringify(this.drawing);
     this.start = place;
     this.line = null;
-    this.held = this.near(place);
-    const bend = !this.held && this.tool === "path" && this.bend(place);
+    this.held = this.near(place, event);
+    const bend = !this.held && this.tool === "path" && this.bend(place, event);
     if (bend) {
       this.drawing.paths[bend.path].points.splice(bend.point, 0, place.map(round));
       this.held = bend;
@@ -181,7 +190,7 @@ export class PathEditor extends PathPicture {
   }
 
   pointermove(event) {
-    if (!this.start) return;
+    if (!this.start || !event.isPrimary) return;
     const place = this.where(event);
     if (this.held) this.put(this.held, place);
     else this.line?.push(place);
@@ -189,12 +198,12 @@ export class PathEditor extends PathPicture {
   }
 
   pointerup(event) {
-    if (!this.start) return;
+    if (!this.start || !event.isPrimary) return;
     const after = JSON.stringify(this.drawing);
     this.drawing = JSON.parse(this.before);
     const { line, held, start } = this;
     this.start = this.line = this.held = null;
-    const { x, y } = this.reach();
+    const { x, y } = this.reach(event);
     const place = this.where(event);
     const moved = Math.hypot((place[0] - start[0]) / x, (place[1] - start[1]) / y) > 0.5 || line?.length > 12;
     if (held) {
@@ -203,7 +212,8 @@ export class PathEditor extends PathPicture {
     this.redraw();
   }
 
-  pointercancel() {
+  pointercancel(event) {
+    if (!this.start || !event.isPrimary) return;
     if (this.before) this.drawing = JSON.parse(this.before);
     this.start = this.line = this.held = null;
     this.redraw();

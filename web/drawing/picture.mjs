@@ -2,6 +2,7 @@
 import { curve, frame, ground, outline } from "./geometry.mjs";
 
 const RATE = 7; // frames per second
+const ROW = 24; // pixels of a row of buttons
 const COLOURS = ["#ffb000", "#42d4f4", "#f58fd0", "#a6e22e", "#fd6f5a", "#b9a2ff"];
 
 export class PathPicture {
@@ -22,8 +23,8 @@ export class PathPicture {
     this.element = make("div", "display:flex;flex-direction:column;gap:4px;width:100%;min-width:0;overflow:hidden");
     this.element.className = "puresvd-paths";
     this.bar = make("div", "display:flex;flex-wrap:wrap;gap:3px;align-items:center;font:12px sans-serif", this.element);
-    this.canvas = make("canvas", "width:100%;border-radius:4px;background:#222;touch-action:none;outline-offset:-2px;"
-      + "cursor:crosshair;display:block", this.element);
+    this.canvas = make("canvas", "width:100%;flex:1 1 auto;min-height:0;object-fit:contain;border-radius:4px;"
+      + "background:#222;touch-action:none;outline-offset:-2px;cursor:crosshair;display:block", this.element);
     this.canvas.tabIndex = 0;
     this.canvas.setAttribute("role", "application");
     this.canvas.setAttribute("aria-label", this.words.canvas);
@@ -39,8 +40,10 @@ export class PathPicture {
     }
     this.numbers = {};
     for (const [name, start, low, high, step] of [["turn", 0, -3600, 3600, 5], ["scale", 1, 0.05, 20, 0.05]]) {
+      const [sign, title] = this.words[name];
       const label = make("label", "display:flex;visibility:hidden;color:#ccc;gap:2px;align-items:center", this.bar);
-      label.append(this.words[name]);
+      label.append(sign);
+      label.title = title;
       const input = make("input", "width:52px;background:#222;color:#eee;border:1px solid #666;border-radius:4px", label);
       Object.assign(input, { type: "number", min: low, max: high, step, value: start });
       input.addEventListener("change", () => {
@@ -71,6 +74,11 @@ export class PathPicture {
 
   get aspect() {
     return this.canvas.width / this.canvas.height;
+  }
+
+  /** Height of what stands above the photo, in pixels. */
+  get rim() {
+    return (this.bar.offsetHeight || 2 * ROW) + 8;
   }
 
   redraw() {
@@ -117,7 +125,8 @@ export class PathPicture {
   }
 
   marks(context, W, H) {
-    const unit = W / (this.canvas.clientWidth || W); // canvas pixels to one of the screen
+    const { clientWidth, clientHeight } = this.canvas;
+    const unit = Math.max(W / (clientWidth || W), H / (clientHeight || H)); // canvas pixels to one of the screen
     const pixel = ([x, y]) => [x * W, y * H];
     const stroke = (shape, colour, width, dash = []) => {
       for (const [style, wide] of [["rgba(0, 0, 0, 0.6)", width + 2], [colour, width]]) {
