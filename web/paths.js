@@ -59,14 +59,15 @@ app.registerExtension({
       const editor = new PathEditor({
         words,
         onChange(text) {
-          node.graph?.beforeChange?.();
+          app.canvas?.emitBeforeChange?.(); // the host keeps what it was told of, in its undo and over a reload
           value = text;
           widget.callback?.(text);
-          node.graph?.afterChange?.();
+          app.canvas?.emitAfterChange?.();
           node.graph?.setDirtyCanvas?.(true, true);
         },
         onWheel: (event) => app.canvas.processMouseWheel?.(event),
       });
+      editor.canvas.type = "textarea"; // the host leaves undo to what edits text
       const widget = node.addDOMWidget(name, "PURESVD_PATHS", editor.element, {
         getValue: () => value,
         setValue(text) {
