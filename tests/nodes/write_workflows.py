@@ -587,8 +587,8 @@ def widget_values(cls, given: dict) -> list:
             continue
         linked = isinstance(given.get(name), list)
         values.append(options.get("default") if linked else given.get(name, options.get("default")))
-        if options.get("control_after_generate"):
-            values.append("fixed")
+        if after := options.get("control_after_generate"):
+            values.append("fixed" if after == "fixed" else "randomize")
         if options.get("image_upload") or options.get("video_upload"):
             values.append("image")
     return values
