@@ -12,7 +12,7 @@ class PureSVDImageToVideo(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDImageToVideo",
-            display_name="Image to Video",
+            display_name="Image to Video Conditioning (SVD)",
             category="video/svd",
             description="Describe a photo to the video model as in training: the image encoder sees the "
             "whole frame, the encoder sees it with a little seeded noise. Several images give several "
@@ -45,7 +45,7 @@ class PureSVDImageToVideo(io.ComfyNode):
                 ),
                 io.Float.Output(
                     display_name="fps",
-                    tooltip="Frames per second of natural speed, for Create Video and Interpolate Video.",
+                    tooltip="Frames per second of natural speed, for Create Video and Interpolate Frames.",
                 ),
             ],
         )

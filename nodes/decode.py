@@ -15,7 +15,7 @@ class PureSVDDecode(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDDecode",
-            display_name="Decode Video",
+            display_name="Decode Video (SVD)",
             category="video/svd",
             description="Turn a video latent into frames. The result is the one-shot decode of the whole "
             "clip whatever memory is free: no chunk borders, no tiles, no flicker between chunks.",

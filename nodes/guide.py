@@ -20,7 +20,7 @@ class PureSVDGuider(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDGuider",
-            display_name="Video Guider",
+            display_name="Video Guider (SVD)",
             category="video/svd",
             description="One guidance scale per frame, for SamplerCustomAdvanced; on request only at some "
             "noise levels, or projected. Replaces guidance that another node patched onto the model; the "

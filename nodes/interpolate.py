@@ -76,7 +76,7 @@ class PureSVDInterpolate(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDInterpolate",
-            display_name="Interpolate Video",
+            display_name="Interpolate Frames",
             category="video/svd",
             description="Give a clip any frame rate, also one that is not a multiple. New frames follow the "
             "motion without any model file; frames that fall on the new grid are passed through unchanged; "

@@ -58,7 +58,7 @@ class PureSVDSigmas(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDSigmas",
-            display_name="Video Noise Levels",
+            display_name="Video Noise Levels (SVD)",
             category="video/svd",
             description="The noise levels of each step, for SamplerCustomAdvanced.",
             search_aliases=["svd", "sigmas", "scheduler", "align your steps"],

@@ -32,7 +32,7 @@ class PureSVDLoadCheckpoint(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDLoadCheckpoint",
-            display_name="Load Video Checkpoint",
+            display_name="Load Video Checkpoint (SVD)",
             category="video/svd",
             description="Load a Stable Video Diffusion checkpoint: a single safetensors file or a diffusers "
             "folder. Every tensor is checked; the report of what the file holds goes to the log.",
@@ -71,7 +71,7 @@ class PureSVDLoadParts(io.ComfyNode):
         tip = "Files of models/{} are listed first, then whole checkpoints, of which only this part is used."
         return io.Schema(
             node_id="PureSVDLoadParts",
-            display_name="Load Video Checkpoint Parts",
+            display_name="Load Video Checkpoint Parts (SVD)",
             category="video/svd",
             description="Load U-Net, VAE and CLIP image encoder from separate files, for example the "
             "AnimateLCM-SVD U-Net with the VAE and CLIP image encoder of svd_xt. Single-file and diffusers "

@@ -8,8 +8,8 @@ from ..svd_core.quality import search
 from ..svd_core.quality.measures import measure
 from ..svd_core.sampling.samplers import SAMPLERS
 from . import convert, widgets
+from .host import forecast, trained
 from .host import guider as host_guider
-from .host import trained
 from .host import vae as host_vae
 from .host.progress import on_step, trying
 from .host.say import say
@@ -20,7 +20,7 @@ class PureSVDSample(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDSample",
-            display_name="Sample Video",
+            display_name="Sample Video (SVD)",
             category="video/svd",
             description="Denoise a video latent with per-frame guidance. The simple way; for custom samplers "
             "wire Video Guider and Video Noise Levels into SamplerCustomAdvanced.",
@@ -59,7 +59,7 @@ class PureSVDSample(io.ComfyNode):
     def execute(
         cls, model, positive, negative, latent, seed, steps, min_cfg, max_cfg, curve, schedule, sampler
     ) -> io.NodeOutput:
-        convert.latent(latent)
+        z = convert.latent(latent)
         convert.conditioning("positive", positive)
         convert.conditioning("negative", negative)
         preset, notes = trained.of_model(model)
@@ -68,8 +68,10 @@ class PureSVDSample(io.ComfyNode):
         steps, schedule, sampler = widgets.chosen(preset, steps=steps, schedule=schedule, sampler=sampler)
         levels = widgets.noise_levels(schedule, steps, start=widgets.start_level(latent))
         guider = host_guider.make_guider(model, positive, negative, scales)
-        shown = say((notes if asked else []) + guider.notes)
-        out = host_guider.sample(guider, latent, host_guider.sampler(SAMPLERS[sampler]), levels, seed)
+        notes = (notes if asked else []) + guider.notes
+        shown, method = say(notes), host_guider.sampler(SAMPLERS[sampler])
+        callback = forecast.telling(guider, preset.name, z, levels, told_fps(positive), notes)
+        out = host_guider.sample(guider, latent, method, levels, seed, callback=callback)
         return io.NodeOutput(out, ui=shown)
 
 
@@ -141,7 +143,7 @@ class PureSVDSampleUntil(io.ComfyNode):
     def define_schema(cls):
         return io.Schema(
             node_id="PureSVDSampleUntil",
-            display_name="Sample Video Until It Moves",
+            display_name="Sample Video Until It Moves (SVD)",
             category="video/svd",
             description="Sample Video again and again, with the next seed, until the video moves as fast as "
             "asked, or as slowly. The first that does is taken; if none does, the nearest. The same graph "

@@ -41,6 +41,11 @@ class FrameGuider(comfy.samplers.CFGGuider):
         self.sigmas: Tensor | None = None
         self.guidance: Guidance | None = None
 
+    def passes(self, sigmas: Tensor, t: int) -> list[int]:
+        """How many passes each step makes: 2 where any frame is guided, else 1; n + 1 levels -> n."""
+        guidance = Guidance(self.scales(t), self.shape, sigmas.cpu())
+        return [1 if bool((guidance.scale_at(s) == 1).all()) else 2 for s in sigmas.cpu()[:-1]]
+
     def sample(self, noise, latent_image, sampler, sigmas, *args, **kwargs) -> Tensor:
         self.sigmas, self.guidance = sigmas.cpu(), None
         return super().sample(noise, latent_image, sampler, sigmas, *args, **kwargs)

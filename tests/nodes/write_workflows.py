@@ -73,8 +73,8 @@ SAMPLE = Group(
 )
 SAVE = Group(
     "4  Frames to file",
-    "**Decode Video** gives the same pixels however little memory is free. **Create Video** sets how fast the"
-    " file plays: at the `fps` of step 2, which is natural speed.",
+    "**Decode Video (SVD)** gives the same pixels however little memory is free. **Create Video** sets how "
+    "fast the file plays: at the `fps` of step 2, which is natural speed.",
     ("5 6 7",),
 )
 OWN_CHECKPOINT = "For full quality choose `svd.safetensors` or `svd_xt.safetensors`."
@@ -102,7 +102,7 @@ GRAPHS = {  # prompt -> graph
     ),
     "image_to_video_smooth": Graph(
         "Image to Video, smooth",
-        "# Four times the frame rate\n**Interpolate Video** follows the motion between frames, without any "
+        "# Four times the frame rate\n**Interpolate Frames** follows the motion between frames, without any "
         "model file.",
         (
             PHOTO,
@@ -272,7 +272,7 @@ GRAPHS = {  # prompt -> graph
             ),
             Group(
                 "3  Frames to file",
-                "The new rate comes out of **Interpolate Video**, the sound stays.",
+                "The new rate comes out of **Interpolate Frames**, the sound stays.",
                 ("4 5",),
             ),
         ),
