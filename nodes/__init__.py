@@ -11,6 +11,7 @@ from .decode import PureSVDDecode
 from .drag import PureSVDDrag
 from .follow import PureSVDFollow
 from .guide import PureSVDGuider
+from .host import replacements
 from .levels import PureSVDSigmas
 from .load import PureSVDLoadCheckpoint, PureSVDLoadParts
 from .long_video import PureSVDLongVideo
@@ -48,6 +49,9 @@ NODES = [
 
 
 class PureSVDExtension(ComfyExtension):
+    async def on_load(self):
+        await replacements.register()
+
     async def get_node_list(self):
         return NODES
 
