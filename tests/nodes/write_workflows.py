@@ -80,7 +80,7 @@ SAVE = Group(
 OWN_CHECKPOINT = "For full quality choose `svd.safetensors` or `svd_xt.safetensors`."
 MEETS = "The text tells how well the clip meets its pictures."
 PLAYS_AT_SEVEN = (
-    "**Decode Video** gives the same pixels however little memory is free. **Create Video** plays "
+    "**Decode Video (SVD)** gives the same pixels however little memory is free. **Create Video** plays "
     "the file at "
     "7 frames a second, which is natural speed unless `fps` in step 2 says otherwise."
 )
@@ -305,7 +305,7 @@ GRAPHS |= {
             Group(
                 SAMPLE.title,
                 "Here only the levels from `from_level` to `to_level` are guided: **12 of 25 steps cost "
-                "half**. The table on **Video Guider** shows the scale of every frame and level; grey rows "
+                "half**. The table on **Video Guider (SVD)** shows the scale of every frame and level; grey rows "
                 "are not guided.",
                 ("8 9", "10 11", "4"),
             ),
@@ -522,7 +522,7 @@ GRAPHS |= {
             ),
             replace(
                 SAVE,
-                note="**Decode Video** decodes all chunks at once, so there is no seam. **Create "
+                note="**Decode Video (SVD)** decodes all chunks at once, so there is no seam. **Create "
                 "Video** plays "
                 "the file at the `fps` of step 2.",
             ),
