@@ -51,6 +51,10 @@ class PureSVDLoadControlNet(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, control_net_name=None) -> bool | str:
+        return files.check(files.controlnet_path, control_net_name)
+
+    @classmethod
     def fingerprint_inputs(cls, control_net_name, accumulation, hint_range):
         return files.stamp(files.controlnet_path(control_net_name))
 

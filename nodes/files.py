@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import folder_paths
@@ -119,6 +120,19 @@ def statistics_path(name: str) -> str:
     if name not in statistics():
         raise ValueError(f"no statistics {name[:200]!r}: put {STATISTICS_WHERE}, then press R in the editor")
     return str(Path(folder_paths.models_dir, STATISTICS, name))
+
+
+def check(path_of: Callable[[str], str], *names: str | None) -> bool | str:
+    """What a node's `validate_inputs` returns: True, or why a chosen file is not there. A name that is wired
+    in is None.
+    """
+    try:
+        for name in names:
+            if isinstance(name, str):
+                path_of(name)
+    except ValueError as error:
+        return str(error)
+    return True
 
 
 def stamp(path: str) -> str:

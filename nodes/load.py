@@ -1,5 +1,7 @@
 """Checkpoint files to MODEL, CLIP_VISION and VAE."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from . import files
@@ -56,6 +58,10 @@ class PureSVDLoadCheckpoint(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, ckpt_name=None) -> bool | str:
+        return files.check(files.checkpoint_path, ckpt_name)
+
+    @classmethod
     def fingerprint_inputs(cls, ckpt_name, weight_dtype):
         return files.stamp(files.checkpoint_path(ckpt_name))
 
@@ -91,6 +97,12 @@ class PureSVDLoadParts(io.ComfyNode):
             ],
             outputs=outputs(),
         )
+
+    @classmethod
+    def validate_inputs(cls, unet_name=None, vae_name=None, clip_name=None) -> bool | str:
+        chosen = {"diffusion_models": unet_name, "vae": vae_name, "clip_vision": clip_name}
+        found = [files.check(partial(files.part_path, folder), name) for folder, name in chosen.items()]
+        return next((sentence for sentence in found if sentence is not True), True)
 
     @classmethod
     def _paths(cls, unet_name, vae_name, clip_name):

@@ -82,6 +82,10 @@ class PureSVDLoadLora(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, lora_name=None) -> bool | str:
+        return files.check(files.lora_path, lora_name)
+
+    @classmethod
     def fingerprint_inputs(
         cls,
         model,
@@ -153,6 +157,10 @@ class PureSVDLoraHook(io.ComfyNode):
                 io.String.Output(display_name="report", tooltip=REPORT),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, lora_name=None) -> bool | str:
+        return files.check(files.lora_path, lora_name)
 
     @classmethod
     def fingerprint_inputs(

@@ -4,7 +4,9 @@ so all frames are laid into that one.
 
 from __future__ import annotations
 
+import inspect
 import math
+from collections.abc import Callable
 from functools import partial
 
 import latent_preview
@@ -58,6 +60,14 @@ def show_whole_clip(latent_format) -> None:
     """
     factors = torch.tensor(latent_format.latent_rgb_factors)  # c 3; colours lie in [-1, 1]
     black = torch.linalg.pinv(factors.T) @ torch.full((3,), -1.0)
-    latent_format.latent_rgb_factors_reshape = partial(
-        contact_sheet, gap=black, largest=latent_preview.MAX_PREVIEW_RESOLUTION
-    )
+    sheet = partial(contact_sheet, gap=black, largest=latent_preview.MAX_PREVIEW_RESOLUTION)
+    latent_format.latent_rgb_factors_reshape = partial(for_previewer, sheet)
+
+
+def for_previewer(sheet: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """One sheet for the host's own previewer, which shows the first of a batch; every frame by itself for
+    others, such as animated previews of other packs, which want as many pictures as frames.
+    """
+    frame = inspect.currentframe()
+    asking = frame.f_back.f_locals.get("self") if frame and frame.f_back else None
+    return sheet(z) if isinstance(asking, latent_preview.Latent2RGBPreviewer) else z

@@ -53,6 +53,14 @@ async def register() -> None:
     manager = getattr(getattr(PromptServer, "instance", None), "node_replace_manager", None)
     if make is None or manager is None:
         return
-    api = ComfyAPI()
+
+    class SameOutputs(make):  # type: ignore[valid-type, misc]
+        """Outputs keep their numbers. The editor wants to be told; the server must not be, because it
+        then looks for inputs of a node that it has replaced already under their old names.
+        """
+
+        def as_dict(self) -> dict[str, Any]:
+            return super().as_dict() | {"output_mapping": [{"old_idx": 0, "new_idx": 0}]}
+
     for entry in OLD:
-        await api.node_replacement.register(make(**entry, output_mapping=[{"old_idx": 0, "new_idx": 0}]))
+        await ComfyAPI().node_replacement.register(SameOutputs(**entry))

@@ -205,3 +205,28 @@ def test_fingerprint_follows_the_file(host, make):
 def test_previews_use_the_checkpoints_own_colours(host, load):
     trio = load("tiny.safetensors")
     assert len(trio.model.model.latent_format.latent_rgb_factors) == 4
+
+
+@pytest.mark.parametrize(
+    ("node_id", "name"),
+    [
+        ("PureSVDLoadCheckpoint", "ckpt_name"),
+        ("PureSVDLoadParts", "unet_name"),
+        ("PureSVDLoadParts", "clip_name"),
+        ("PureSVDLoadLora", "lora_name"),
+        ("PureSVDLoraHook", "lora_name"),
+        ("PureSVDLoadControlNet", "control_net_name"),
+    ],
+)
+def test_missing_file_turns_the_node_red_before_anything_runs(host, node_id, name):
+    check = host.node(node_id).validate_inputs
+    assert "gone.safetensors" in check(**{name: "gone.safetensors"})
+    assert "put " in check(**{name: "gone.safetensors"})
+    assert check(**{name: None}) is True, "wired in"
+    assert check() is True, "left out, which the host reports itself"
+
+
+def test_file_that_is_there_passes(host, make):
+    check = host.node("PureSVDLoadCheckpoint").validate_inputs
+    assert check(ckpt_name=make("tiny.safetensors")) is True
+    assert check(ckpt_name="svd-nano (embedded)") is True

@@ -211,3 +211,24 @@ def median(function, times):
         function()
         seconds.append(time.process_time() - start)
     return statistics.median(seconds)
+
+
+def test_animated_previewers_of_other_packs_get_as_many_pictures_as_frames(ours):
+    """They keep what the host's previewer holds, hand it a slice of the frames and send each by itself."""
+    import latent_preview
+
+    form = ours.model.model.latent_format
+    host = latent_preview.Latent2RGBPreviewer(form.latent_rgb_factors, None, form.latent_rgb_factors_reshape)
+
+    class Animated(latent_preview.LatentPreviewer):
+        def __init__(self, previewer):
+            self.reshape = previewer.latent_rgb_factors_reshape
+
+        def pictures(self, x0):
+            return self.reshape(x0)
+
+    z = torch.randn(14, 4, 8, 12, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(Animated(host).pictures(z[:12]), z[:12])
+    width, height = host.decode_latent_to_preview(z).size
+    assert (width, height) != (12, 8), "the host still shows the sheet of all frames"
+    assert width * height >= 14 * 12 * 8

@@ -1,6 +1,7 @@
 """Graphs of SVD packs that are no longer kept: the host puts our nodes in, by its own rules."""
 
 import asyncio
+import copy
 import types
 
 import pytest
@@ -46,8 +47,9 @@ def manager(host, monkeypatch):
     return manager
 
 
-def test_old_prompt_runs_on_our_nodes_as_far_as_inputs_mean_the_same(host, manager):
-    prompt = {key: {**entry, "inputs": dict(entry["inputs"])} for key, entry in OLD_PROMPT.items()}
+@pytest.mark.parametrize("order", ["12345", "54321", "31425"])
+def test_old_prompt_runs_on_our_nodes_as_far_as_inputs_mean_the_same(host, manager, order):
+    prompt = copy.deepcopy({key: OLD_PROMPT[key] for key in order})
     manager.apply_replacements(prompt)
     assert [prompt[key]["class_type"] for key in "234"] == [
         "PureSVDLoadCheckpoint",
@@ -59,6 +61,8 @@ def test_old_prompt_runs_on_our_nodes_as_far_as_inputs_mean_the_same(host, manag
     assert prompt["3"]["inputs"]["seed"] == 23
     assert prompt["4"]["inputs"] == {"samples": ["3", 0], "memory": 0.0}
     assert prompt["5"]["inputs"] == {"images": ["4", 0]}
+    for (found,) in manager.as_dict().values():  # what the editor reads
+        assert found["output_mapping"] == [{"old_idx": 0, "new_idx": 0}]
 
 
 def test_replacements_name_inputs_that_there_are_at_their_defaults(host):

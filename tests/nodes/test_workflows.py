@@ -53,7 +53,16 @@ def test_links_join_outputs_and_inputs_of_one_type(host, path):
 
 @pytest.mark.parametrize("path", PROMPTS, ids=stem)
 def test_widget_values_are_allowed(host, writer, path):
-    free = ("ckpt_name", "lora_name", "control_net_name", "image", "file")  # what is installed differs
+    free = (
+        "ckpt_name",
+        "unet_name",
+        "vae_name",
+        "clip_name",
+        "lora_name",
+        "control_net_name",
+        "image",
+        "file",
+    )  # what is installed differs
     for entry in read(path).values():
         for name, kind, options in writer.inputs(host.node(entry["class_type"])):
             value = entry["inputs"].get(name)
@@ -88,7 +97,8 @@ def test_graph_has_a_thumbnail_and_names_the_big_files_it_needs(path):
     for node in read(path)["nodes"]:
         for value in node["widgets_values"]:
             if isinstance(value, str) and value.endswith(".safetensors"):
-                assert value in [model["name"] for model in node["properties"]["models"]]
+                names = [model["name"] for model in node["properties"]["models"]]
+                assert value.removeprefix("checkpoints/") in names
 
 
 @pytest.mark.parametrize("path", GRAPHS, ids=stem)

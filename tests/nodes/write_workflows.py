@@ -18,9 +18,14 @@ HUB = "https://huggingface.co/stabilityai"
 MODELS = {
     "svd.safetensors": f"{HUB}/stable-video-diffusion-img2vid",
     "svd_xt.safetensors": f"{HUB}/stable-video-diffusion-img2vid-xt",
+    "svd_xt_1_1.safetensors": f"{HUB}/stable-video-diffusion-img2vid-xt-1-1",
     "sv3d_p.safetensors": f"{HUB}/sv3d",
+    "AnimateLCM-SVD-xt-1.1.safetensors": "https://huggingface.co/wangfuyun/AnimateLCM-SVD-xt",
     "sd_xl_base_1.0.safetensors": f"{HUB}/stable-diffusion-xl-base-1.0",
 }
+
+PARTS = {"AnimateLCM-SVD-xt-1.1.safetensors": "diffusion_models"}  # the others are whole checkpoints
+WHOLE = "checkpoints/"  # before a whole checkpoint of which one part is used
 
 
 @dataclass(frozen=True)
@@ -305,8 +310,8 @@ GRAPHS |= {
             Group(
                 SAMPLE.title,
                 "Here only the levels from `from_level` to `to_level` are guided: **12 of 25 steps cost "
-                "half**. The table on **Video Guider (SVD)** shows the scale of every frame and level; grey rows "
-                "are not guided.",
+                "half**. The table on **Video Guider (SVD)** shows the scale of every frame and level; grey "
+                "rows are not guided.",
                 ("8 9", "10 11", "4"),
             ),
             SAVE,
@@ -359,6 +364,82 @@ GRAPHS |= {
             ),
             replace(
                 SAVE, title="5  All at once to file", note="All values play side by side.", columns=("6 7",)
+            ),
+        ),
+    ),
+}
+GRAPHS |= {
+    "image_to_video_8_gb": Graph(
+        "Image to Video, 8 GB",
+        "# For a card of 8 GB\nsvd_xt at 768 x 432. Both passes of a step run one after the other where they "
+        "do not fit at once.",
+        (
+            replace(PHOTO, note=OWN_PHOTO.format("svd_xt.safetensors")),
+            replace(
+                RELEASED,
+                note="A **smaller frame** than the trained 1024 x 576, and the trained length. The sampler "
+                "says what a step takes before it begins.",
+            ),
+            SAMPLE,
+            replace(
+                SAVE,
+                note="**Decode Video (SVD)** may use 3 GiB: slower, never different. **Create Video** plays "
+                "the file at natural speed.",
+            ),
+        ),
+    ),
+    "image_to_video_portrait": Graph(
+        "Image to Video, portrait",
+        "# A phone photo, upright\nsvd_xt at 576 x 1024: the trained number of pixels, turned.",
+        (
+            replace(PHOTO, note=OWN_PHOTO.format("svd_xt.safetensors")),
+            replace(
+                RELEASED,
+                note="Width and height are **swapped**, so that an upright photo keeps its height. `nearest` "
+                "in `fit` chooses by itself, as in the other templates.",
+            ),
+            SAMPLE,
+            SAVE,
+        ),
+    ),
+    "image_to_video_svd_xt_1_1": Graph(
+        "Image to Video, svd_xt_1_1, 25 frames",
+        "# svd_xt_1_1: 25 frames, 1024 x 576\nsvd_xt made steadier: trained on at 6 frames a second and "
+        "motion bucket 127.",
+        (
+            replace(PHOTO, note=OWN_PHOTO.format("svd_xt_1_1.safetensors")),
+            replace(RELEASED, note=RELEASED.note.split(" Ask")[0] + " Keep `motion_bucket_id` near 127."),
+            SAMPLE,
+            SAVE,
+        ),
+    ),
+    "image_to_video_animatelcm": Graph(
+        "Image to Video, AnimateLCM, 4 steps",
+        "# Four steps\nAnimateLCM's U-Net needs no more; VAE and image encoder come from svd_xt.",
+        (
+            replace(
+                PHOTO,
+                note="Choose a **photo**. The U-Net goes into `models/diffusion_models`, "
+                "`svd_xt.safetensors` into `models/checkpoints`; the template names where both come from.",
+            ),
+            RELEASED,
+            SAMPLE,
+            SAVE,
+        ),
+    ),
+    "image_to_video_finished": Graph(
+        "Image to Video, finished",
+        "# From raw frames to a clip to keep\nSteady light, colours of the photo, a smooth rate, and a "
+        "record of how it was made.",
+        (
+            PHOTO,
+            DESCRIBE,
+            SAMPLE,
+            Group(
+                "4  Finish",
+                "**Remove Flicker** first, then the **photo's colours**, then the new rate: each works on "
+                "what the one before left. The record lets `scripts/replay.py` make the clip again.",
+                ("5 8 9", "10 11", "6 7"),
             ),
         ),
     ),
@@ -610,10 +691,15 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
     values = widget_values(cls, entry["inputs"] | unset)
     ours = entry["class_type"].startswith("PureSVD")
     properties = {"Node name for S&R": entry["class_type"], "cnr_id": "puresvd" if ours else "comfy-core"}
-    wanted = [value for value in entry["inputs"].values() if isinstance(value, str) and value in MODELS]
-    if wanted:
+    texts = [value.removeprefix(WHOLE) for value in entry["inputs"].values() if isinstance(value, str)]
+    if wanted := [text for text in dict.fromkeys(texts) if text in MODELS]:
         properties["models"] = [
-            {"name": w, "url": f"{MODELS[w]}/resolve/main/{w}", "directory": "checkpoints"} for w in wanted
+            {
+                "name": w,
+                "url": f"{MODELS[w]}/resolve/main/{w}",
+                "directory": PARTS.get(w, "checkpoints"),
+            }
+            for w in wanted
         ]
     height = FRAME + SLOT * max(len(sockets), len(types)) + WIDGET * len(values)
     height += SHOWS.get(entry["class_type"], 0)
