@@ -68,13 +68,13 @@ def forecast(guider, name: str, z: Tensor, sigmas: Tensor, fps: float) -> Foreca
     """What sampling z t 4 h w over these levels takes; the memory is known for our own networks."""
     t, _, h, w = z.shape
     model, device = guider.model_patcher.model, guider.model_patcher.load_device
-    network, needed = model.diffusion_model, [0, 0]
+    network, one, both = model.diffusion_model, 0, 0
     if isinstance(network, HostUNet):
         item = comfy.model_management.dtype_size(model.get_dtype_inference())
-        needed = [activations(network.config, k * t, h, w, itemsize=item) for k in (1, 2)]
+        one, both = (activations(network.config, k * t, h, w, itemsize=item) for k in (1, 2))
     steps = len(sigmas) - 1
     guided = max(guider.passes(sigmas, t), default=1) == 2
-    return Forecast(name, 8 * w, 8 * h, t, fps, steps, guided, *needed, usable(device))
+    return Forecast(name, 8 * w, 8 * h, t, fps, steps, guided, one, both, usable(device))
 
 
 def usable(device) -> int:
