@@ -1,6 +1,6 @@
-"""What the embedded model's clips of the judging photographs do, by motion bucket, strength and search.
+"""What the embedded model's clips of the judging photographs do, by motion bucket and strength.
 
-python -m tests.motion_of_nano        prints the tables of the help pages and draws their curves; minutes
+python -m tests.motion_of_nano        prints the tables of the help pages and draws the curve; minutes
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from statistics import mean
 from svd_core import pipeline
 from svd_core.checkpoint.load import SVD
 from svd_core.control import motion
-from svd_core.quality import search
 from svd_core.quality.measures import measure
 from svd_core.quality.report import Report
 from svd_core.training import judge
@@ -24,8 +23,7 @@ from tests.pictures import curves
 FILE = Path(__file__).resolve().parents[1] / "svd_core" / "nano" / "svd_nano.safetensors"
 BUCKETS, STRENGTHS = (1, 64, 127, 191, 255), (0.0, 0.5, 1.0)
 FPS = 7
-PICTURES = Path(__file__).resolve().parents[1] / "web" / "docs" / "pictures"
-HEAD = "svd-nano: speed, picture widths a second"
+PICTURE = Path(__file__).resolve().parents[1] / "web" / "docs" / "pictures" / "speed_by_strength.png"
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,6 @@ def report(svd: SVD, asked: Asked) -> Report:
     return measure(frames, fps=FPS, reference=photo)
 
 
-def searched(svd: SVD, name: str, goal: search.Goal, *, tries: int, size: int = 128, ladder: bool = True):
-    """A search as Sample Video Until It Moves does it: the next seed, and the bucket on its way to 255"""
-
-    def attempt(k):
-        bucket = search.bucket(127.0, k, tries=tries, side=goal.side) if ladder else 127.0
-        asked = Asked(name, bucket=bucket, seed=k, size=size)
-        return asked, report(svd, asked)
-
-    return search.search(attempt, goal, tries=tries)
-
-
 def row(name: str, reports: Iterable[Report]) -> str:
     """A line of a table: means over the photographs"""
     found = list(reports)
@@ -79,24 +66,17 @@ def row(name: str, reports: Iterable[Report]) -> str:
     )
 
 
-def curve(name: str, title: str, asked: dict[float, list[Report]]) -> None:
-    """The table's lines, and the picture"""
-    for value, reports in asked.items():
-        sys.stdout.write(row(f"{value:g}", reports) + "\n")
-    speeds = [[r["motion"]["speed"] for r in reports] for reports in asked.values()]
-    below = f"{title}; thin: one photograph each"
-    curves.draw(PICTURES / name, HEAD, below, list(asked), list(zip(*speeds)))
-
-
 def main() -> None:
     svd = pipeline.load(FILE)
-    by_bucket = {b: [report(svd, Asked(name, bucket=b)) for name in JUDGING] for b in BUCKETS}
-    curve("speed_by_bucket.png", "motion_bucket_id", by_bucket)
-    by_strength = {
-        s: [report(svd, Asked(name, strength=s)) for name in JUDGING] if s else by_bucket[127]
-        for s in STRENGTHS
+    asked = {f"bucket {b}": {"bucket": b} for b in BUCKETS} | {
+        f"strength {s}": {"strength": s} for s in STRENGTHS
     }
-    curve("speed_by_strength.png", "strength of More Motion", by_strength)
+    found = {title: [report(svd, Asked(name, **how)) for name in JUDGING] for title, how in asked.items()}
+    for title, reports in found.items():
+        sys.stdout.write(row(title, reports) + "\n")
+    speeds = [[r["motion"]["speed"] for r in found[f"strength {s}"]] for s in STRENGTHS]
+    below = "strength of More Motion; thin: one photograph each"
+    curves.draw(PICTURE, "svd-nano: speed, picture widths a second", below, STRENGTHS, list(zip(*speeds)))
 
 
 if __name__ == "__main__":
