@@ -35,6 +35,7 @@ class Step:
     camera: Camera = STILL
     light: Change | None = None  # gain and offset, each 3, from this frame to the next
     flow: Tensor | None = None  # 1 2 H W in pixels
+    whole: float = 0.0  # as speed, with the camera's movement where a vector is not to be trusted
 
 
 def between(a: Tensor, b: Tensor) -> Step:
@@ -59,6 +60,7 @@ def between(a: Tensor, b: Tensor) -> Step:
         camera=camera,
         light=(gain, offset),
         flow=flow,
+        whole=mean_length(affine + apart[:1] * trust, torch.ones_like(trust)) / W,
     )
 
 

@@ -50,6 +50,31 @@ def film(path: Path) -> Iterator[Tensor]:
             yield tensor(frame.to_ndarray(format="rgb24"))
 
 
+def upright(path: Path, side: int | None = None) -> Iterator[tuple[float | None, np.ndarray]]:
+    """Time in seconds and frame H W 3 uint8, as a player shows it: turned upright, with square pixels.
+
+    A longer side above `side` pixels is reduced to it, with area averaging.
+    """
+    with opened(path) as source:
+        stream = source.streams.video[0]
+        aspect = stream.sample_aspect_ratio
+        for frame in source.decode(stream):
+            wide, high = frame.width * float(aspect or 1), float(frame.height)
+            scale = min(1.0, side / max(wide, high)) if side else 1.0
+            size = dict(width=max(1, round(wide * scale)), height=max(1, round(high * scale)))
+            if (size["width"], size["height"]) == (frame.width, frame.height):
+                size = {}
+            x = frame.to_ndarray(format="rgb24", interpolation="AREA", **size)
+            turn = round(getattr(frame, "rotation", 0) / 90) % 4
+            yield frame.time, np.ascontiguousarray(np.rot90(x, turn))
+
+
+def length(path: Path) -> float | None:
+    """Seconds, as the file's head says"""
+    with opened(path) as source:
+        return source.duration / 1e6 if source.duration else None
+
+
 def rate(path: Path) -> float | None:
     with opened(path) as source:
         found = source.streams.video[0].average_rate

@@ -1,4 +1,4 @@
-"""python -m svd_core.training vae|temporal|footage|camera|finish|export|cameras|all|lora"""
+"""python -m svd_core.training vae|temporal|footage|camera|finish|export|cameras|all|clips|lora"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import adapt, nano
+from . import adapt, clips, nano
 from .stages import ORDER, build_footage, export_file, train_camera, train_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
@@ -41,9 +41,12 @@ def main(arguments: list[str]) -> int:
     torch.set_num_threads(1)
     if arguments[:1] == ["lora"]:
         return adapt.main(arguments[1:], shipped=SHIPPED, on_step=Progress("lora"))
+    if arguments[:1] == ["clips"]:
+        return clips.main(arguments[1:], on_step=Progress("clips"))
     parser = argparse.ArgumentParser(
         prog="python -m svd_core.training",
-        description="Train svd-nano, stage by stage; `lora` trains a LoRA on your own clips (lora --help).",
+        description="Train svd-nano, stage by stage; `clips` labels your own videos and `lora` trains a LoRA "
+        "on them (clips --help, lora --help).",
     )
     parser.add_argument("stage", choices=(*ORDER, "export", "cameras", "all"))
     parser.add_argument(

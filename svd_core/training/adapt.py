@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..adapters.names import NATIVE
 from ..checkpoint.load import SVD, load
@@ -18,12 +19,14 @@ from ..checkpoint.write import write_safetensors
 from ..models.ops import runs_bfloat16
 from ..quality.read import PICTURES
 from ..quality.read import Clip as Source
-from . import films, lora, pictures
-from .camera import motion_bucket
+from . import collection, films, lora, pictures
+from .camera import GUESS, motion_bucket
 from .loop import Run, Training, train
 
 LOW = 400  # lines below which the noise of the earlier stages serves better
+NANO = "svd_nano"  # the checkpoint whose motion buckets are known
 Say = Callable[[str], object]
+Take = tuple[str, Tensor, float | None, float | None]
 
 
 def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
@@ -34,7 +37,13 @@ def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
         "command.",
     )
     parser.add_argument(
-        "--clips", type=Path, required=True, help="a folder of videos, or of folders of pictures"
+        "--clips",
+        type=Path,
+        required=True,
+        help="clips.jsonl of the command `clips`, or a folder of videos or of folders of pictures",
+    )
+    parser.add_argument(
+        "--camera", choices=collection.CAMERAS, help="of clips.jsonl, only those with this movement"
     )
     parser.add_argument("--out", type=Path, required=True, help="the LoRA to write, .safetensors")
     parser.add_argument(
@@ -86,26 +95,35 @@ def sources(folder: Path) -> list[Path]:
     ]
 
 
+def footage(args: argparse.Namespace, *, frames: int) -> Iterator[Take]:
+    """Name, frames t 3 H W in [0, 1], fps and motion bucket of every clip; the last two where known."""
+    if args.clips.suffix == ".jsonl":
+        for record, x in collection.footage(args.clips, collection.kept(args.clips, args.camera)):
+            yield f"{record['source']}, frame {record['start']}", x[:frames], record["fps"], record["bucket"]
+        return
+    if args.camera:
+        raise ValueError(f"--camera {args.camera} needs labels; make clips.jsonl with the command `clips`")
+    for path in sources(args.clips):
+        source = Source(path)
+        x = list(islice(source, frames))
+        yield path.name, torch.stack(x) if x else torch.zeros(0, 3, 1, 1), source.fps, None
+
+
 @torch.no_grad()
 def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
-    """Every source encoded: its first frames, cropped and not squashed."""
+    """Every clip encoded, cropped and not squashed."""
     preset, weight = svd.preset, next(svd.vae.parameters())
-    found = []
-    for path in sources(args.clips):
-        source, frames = Source(path), args.frames or preset.frames
-        read_frames = list(islice(source, frames))
-        if len(read_frames) < frames:
-            say(f"{path.name} is left out: it has {len(read_frames)} of {frames} frames")
+    found, frames = [], args.frames or preset.frames
+    for name, x, fps, bucket in footage(args, frames=frames):
+        if len(x) < frames:
+            say(f"{name} is left out: it has {len(x)} of {frames} frames")
             continue
-        x = films.crop(
-            torch.stack(read_frames) * 2 - 1,
-            height=args.height or preset.height,
-            width=args.width or preset.width,
-        )
-        fps = source.fps or args.fps or preset.fps
-        moved = films.speed(x)
-        bucket = motion_bucket(moved, fps=fps) if args.bucket is None else args.bucket
-        say(f"{path.name}: {moved:.2f} pixels a frame of 256, {fps:g} fps, motion bucket {bucket:.0f}")
+        x = films.crop(x * 2 - 1, height=args.height or preset.height, width=args.width or preset.width)
+        fps = fps or args.fps or preset.fps
+        if bucket is None:
+            bucket = motion_bucket(films.speed(x), fps=fps)
+        bucket = bucket if args.bucket is None else args.bucket
+        say(f"{name}: {fps:g} fps, motion bucket {bucket:.0f}")
         clip = films.encode(
             x.to(weight),
             fps=fps,
@@ -115,6 +133,8 @@ def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
             image_encoder=svd.clip,
         )
         found.append(clip)
+    if args.bucket is None and preset.name != NANO:
+        say(GUESS)
     return found
 
 

@@ -20,6 +20,12 @@ FASTEST = 3.0  # pixels a frame at 7 frames a second: what bucket 255 stands for
 FULL_SPEED = FASTEST * 7 / WIDTH  # the same in picture widths a second
 RADIUS = 0.3826  # mean distance of a square's points from its centre, in sides
 
+GUESS = (
+    "note: motion buckets follow this pack's own linear law, which is svd-nano's. How the released "
+    "checkpoints were labelled was never published: for them a bucket is a guess, and --bucket 127 "
+    "of the lora command gives every clip the value that public trainers use"
+)
+
 
 @dataclass(frozen=True)
 class Movement:
