@@ -14,10 +14,12 @@ from svd_core.checkpoint.load import load
 from svd_core.checkpoint.read import read as read_checkpoint
 from svd_core.conditioning.conditioning import embed
 from svd_core.models.image_encoder import preprocess
+from svd_core.models.ops import runs_bfloat16
 from svd_core.models.unet import VideoUNet
 from svd_core.models.vae import SCALE
 from svd_core.training import adapt, films, lora
 from svd_core.training.camera import motion_bucket
+from svd_core.training.loop import Run, Training
 from tests.make_checkpoint import unet_config, write_checkpoint
 from tests.svd_core.references import randomized
 
@@ -298,3 +300,65 @@ def test_wrong_commands_get_one_sentence(folder):
         adapt.options([*command, "--rank", "0"], shipped=folder)
     with pytest.raises(ValueError, match="is not a folder"):
         adapt.sources(folder / "nothing")
+
+
+def test_condition_noise_is_not_that_of_the_target(monkeypatch):
+    seen = {}
+    monkeypatch.setattr(
+        films, "error", lambda unet, batch, sigma, noise: seen.update(n=noise) or noise.mean()
+    )
+    loss = films.FilmLoss([sources(h=64, w=64, first=torch.zeros(3, 64, 64))], PLAIN, lambda x: x)
+    pixels = seen_by(loss)
+    loss(None, np.random.default_rng(0), 0)
+    noisy = pixels[0][0].flatten()
+    for target in seen["n"].flatten(1):
+        both = torch.stack([noisy[: 3 * 64 * 64], target[: 3 * 64 * 64]])
+        assert abs(float(torch.corrcoef(both)[0, 1])) < 0.05
+
+
+def test_clips_of_a_step_have_noise_levels_of_their_own(tmp_path, monkeypatch):
+    """Both those of the target and those of the condition, which is a part of what the network is told."""
+    levels, told = [], []
+
+    def error(unet, batch, sigma, noise):
+        levels.append(sigma)
+        told.append(batch.vector)
+        return unet.weight.square().sum()
+
+    monkeypatch.setattr(films, "error", error)
+    loss = films.FilmLoss([sources(h=1, w=1)], PLAIN, lambda x: x[:, :1, ::8, ::8])
+    run = Run("lora", steps=1, lr=1e-3, parts=4, bf16=False)
+    Training(torch.nn.Linear(1, 1), run, tmp_path / "state").advance(loss)
+    assert len(set(levels)) == 4
+    assert len({tuple(v.flatten().tolist()) for v in told}) == 4
+
+
+def test_attention_that_overflows_half_precision_trains(tmp_path):
+    """The NaN of fp16 attention: scores beyond 65504, adapters in float32, the rest in bfloat16 at most."""
+    unet = randomized(VideoUNet(unet_config()))
+    for name, p in unet.named_parameters():
+        if name.endswith(("to_q.weight", "to_k.weight")):
+            p.data *= 1e4
+    names = lora.attach(unet, parts=("temporal attention",), rank=2)
+    loss = films.FilmLoss([sources()], PLAIN, lambda x: x[:, :1, ::8, ::8].expand(-1, 4, -1, -1))
+    scores = []
+    q, k = (next(n for n in names if n.endswith(f"attn1.{end}")) for end in ("to_q", "to_k"))
+    for name in (q, k):
+        unet.get_submodule(name).register_forward_hook(
+            lambda m, a, out: scores.append(float(out.abs().max()))
+        )
+    training = Training(unet, Run("lora", steps=1, lr=1e-3, bf16=runs_bfloat16()), tmp_path / "state")
+    assert np.isfinite(training.advance(loss)["loss"])
+    assert scores[0] * scores[1] > 65504, "half precision would have held it"
+    assert all(p.dtype == torch.float32 and bool(p.isfinite().all()) for p in training.parameters.values())
+
+
+def test_training_moves_adapters_and_never_the_checkpoint(tmp_path):
+    unet, before = randomized(VideoUNet(unet_config())), randomized(VideoUNet(unet_config())).state_dict()
+    lora.attach(unet, parts=("temporal attention",), rank=2)
+    loss = films.FilmLoss([sources()], PLAIN, lambda x: x[:, :1, ::8, ::8].expand(-1, 4, -1, -1))
+    training = Training(unet, Run("lora", steps=2, lr=1e-2, bf16=False), tmp_path / "state")
+    training.advance(loss)
+    after = {name.replace(".base.", "."): t for name, t in unet.state_dict().items()}
+    assert all(torch.equal(after[name], t) for name, t in before.items())
+    assert any(bool(p.any()) for name, p in training.parameters.items() if name.endswith(".up"))
