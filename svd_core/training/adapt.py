@@ -16,15 +16,11 @@ from ..adapters.names import NATIVE
 from ..checkpoint.load import SVD, load
 from ..checkpoint.read import read
 from ..checkpoint.write import write_safetensors
-from ..models.ops import runs_bfloat16
 from ..quality.read import PICTURES
 from ..quality.read import Clip as Source
-from . import collection, films, lora, pictures
-from .camera import GUESS, motion_bucket
-from .loop import Run, Training, train
+from . import collection, films, lora, pictures, tune
+from .loop import Training
 
-LOW = 400  # lines below which the noise of the earlier stages serves better
-NANO = "svd_nano"  # the checkpoint whose motion buckets are known
 Say = Callable[[str], object]
 Take = tuple[str, Tensor, float | None, float | None]
 
@@ -112,70 +108,46 @@ def footage(args: argparse.Namespace, *, frames: int) -> Iterator[Take]:
 @torch.no_grad()
 def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
     """Every clip encoded, cropped and not squashed."""
-    preset, weight = svd.preset, next(svd.vae.parameters())
-    found, frames = [], args.frames or preset.frames
-    for name, x, fps, bucket in footage(args, frames=frames):
+    preset, found = svd.preset, []
+    frames, (height, width) = args.frames or preset.frames, _size(svd, args)
+    for name, x, known, measured in footage(args, frames=frames):
         if len(x) < frames:
             say(f"{name} is left out: it has {len(x)} of {frames} frames")
             continue
-        x = films.crop(x * 2 - 1, height=args.height or preset.height, width=args.width or preset.width)
-        fps = fps or args.fps or preset.fps
-        if bucket is None:
-            bucket = motion_bucket(films.speed(x), fps=fps)
-        bucket = bucket if args.bucket is None else args.bucket
-        say(f"{name}: {fps:g} fps, motion bucket {bucket:.0f}")
-        clip = films.encode(
-            x.to(weight),
-            fps=fps,
-            bucket=bucket,
-            image_size=svd.clip.config.image_size,
-            vae_encoder=svd.vae.encode,
-            image_encoder=svd.clip,
-        )
-        found.append(clip)
-    if args.bucket is None and preset.name != NANO:
-        say(GUESS)
+        fps = known or args.fps or preset.fps
+        bucket = measured if args.bucket is None else args.bucket
+        found.append(tune.take(svd, x, fps=fps, bucket=bucket, height=height, width=width))
+        say(f"{name}: {fps:g} fps, motion bucket {found[-1].bucket:.0f}")
+    if unknown := tune.warning(svd, args.bucket):
+        say(unknown)
     return found
+
+
+def _size(svd: SVD, args: argparse.Namespace) -> tuple[int, int]:
+    return args.height or svd.preset.height, args.width or svd.preset.width
 
 
 def run(arguments: list[str], *, shipped: Path, on_step: Callable[..., None] | None, say: Say) -> Path:
     """Train, resuming if the same run was stopped, and write the LoRA."""
     args = options(arguments, shipped)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    low = device == "cuda" or runs_bfloat16()
-    checkpoint = read(args.model)
-    svd = load(checkpoint, dtype=torch.bfloat16 if device == "cuda" else torch.float32, device=device)
+    svd = load(read(args.model), dtype=torch.bfloat16 if device == "cuda" else torch.float32, device=device)
     clips = gather(svd, args, say)
-    names = lora.attach(svd.unet, parts=args.parts, rank=args.rank, seed=args.seed)
-    if args.save_memory:
-        lora.save_memory(svd.unet)
-    height, width = args.height or svd.preset.height, args.width or svd.preset.width
-    say(lora.memory(svd.unet, frames=args.frames or svd.preset.frames, height=height, width=width))
-    weight = next(svd.vae.parameters())
-    draw = films.Draw(P_mean=0.7 if height < LOW else 1.0)
-    loss = films.FilmLoss(clips, draw, lambda x: svd.vae.encode(x.to(weight)))
-    settings = Run(
-        "lora", args.steps, args.lr, warmup=min(100, args.steps // 10 + 1), ema=0.99, bf16=low,
-        parts=args.batch, seed=args.seed,
-    )  # fmt: skip
-    training = Training(svd.unet, settings, args.out.with_suffix(".training.safetensors"))
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=low):
-        before = films.watch(svd.unet, loss) if not training.path.exists() else {}
-    train(training, loss, on_step=on_step, on_sheet=lambda t: _curves(t, args.out))
-    training.load(training.ema, training.parameters)
-    with torch.autocast(device, dtype=torch.bfloat16, enabled=low):
-        after = films.watch(svd.unet, loss)
-    for sigma, value in after.items():
-        was = f" (before: {before[sigma]:.4g})" if before else ""
-        say(f"error at noise level {sigma}: {value:.4g}{was}")
-    facts = dict(
-        model=args.model.name, parts=args.parts, rank=args.rank, steps=args.steps, frames=len(clips[0].z)
+    plan = tune.Plan(
+        tuple(args.parts), args.rank, args.steps, args.lr, args.batch, args.seed, args.save_memory
     )
-    facts |= dict(width=width, height=height, layers=len(names), buckets=[round(c.bucket) for c in clips])
-    write_safetensors(args.out, lora.tensors(training.ema), {"puresvd_lora": json.dumps(facts)})
+    _, tensors = tune.tune(
+        svd, clips, plan, args.out.with_suffix(".training.safetensors"), say=say, on_step=on_step,
+        on_sheet=lambda t: _curves(t, args.out),
+    )  # fmt: skip
+    height, width = _size(svd, args)
+    facts = dict(model=args.model.name, parts=args.parts, rank=args.rank, steps=args.steps)
+    facts |= dict(frames=len(clips[0].z), width=width, height=height, layers=len(tensors) // 3)
+    facts |= dict(buckets=[round(c.bucket) for c in clips])
+    write_safetensors(args.out, tensors, {"puresvd_lora": json.dumps(facts)})
     say(
-        f"{args.out} holds {len(names)} layers under {NATIVE} names; Load LoRA (SVD) and ComfyUI's own loader"
-        " take it"
+        f"{args.out} holds {facts['layers']} layers under {NATIVE} names; Load LoRA (SVD) and ComfyUI's own"
+        " loader take it"
     )
     return args.out
 

@@ -13,8 +13,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..quality.report import ENOUGH
-from . import state
+from ..checkpoint.whole import replace_file
+from ..quality.report import LEAST_EXPLAINED
 from .camera import MOVEMENTS
 from .shots import steady
 
@@ -43,7 +43,7 @@ def reason(record: Record, *, width: int) -> str | None:
         return "nothing moves"
     if scores["repeated"] > REPEATED:
         return f"{scores['repeated']:.0%} of the frames repeat"
-    if scores["explained"] is not None and scores["explained"] < ENOUGH:
+    if scores["explained"] is not None and scores["explained"] < LEAST_EXPLAINED:
         return "what changes is not motion"
     if abs(scores["light"]) > UNSTEADY_LIGHT:
         return f"brightness changes by {scores['light']:+.0%} of white"
@@ -53,9 +53,7 @@ def reason(record: Record, *, width: int) -> str | None:
 
 
 def judged(records: Sequence[Record], *, width: int, motion: float, sharpness: float) -> list[Record]:
-    """The records with `kept` and `reason`; of those that pass, the lowest shares of each score are dropped,
-    in per cent.
-    """
+    """The records with `kept` and `reason`; of those that pass the lowest shares, in per cent, are dropped."""
     found = [dict(r, reason=r.get("reason") or reason(r, width=width)) for r in records]
     passed = [r for r in found if not r["reason"]]
     for share, name in ((motion, "motion"), (sharpness, "sharpness")):
@@ -68,7 +66,7 @@ def judged(records: Sequence[Record], *, width: int, motion: float, sharpness: f
 def write(path: Path, records: Sequence[Record]) -> None:
     """One line a record, whole or not at all."""
     text = "".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in records)
-    state.replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
 
 
 def read(path: Path) -> list[Record]:

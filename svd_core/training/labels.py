@@ -80,9 +80,7 @@ def inside_bars(x: Tensor) -> Box:
 
 
 def framed(x: Tensor, box: Box, aspect: float) -> Box:
-    """The largest part of `box` with `aspect` (width / height), as near to the centre of motion as it fits:
-    t 3 H W
-    """
+    """The largest part of `box` with `aspect` (width / height), nearest to the centre of motion: t 3 H W"""
     left, top, w, h = box
     wide, high = min(w, round(h * aspect)), min(h, round(w / aspect))
     change = (x[1:] - x[:-1]).abs().mean((0, 1))[top : top + h, left : left + w]

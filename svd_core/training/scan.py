@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ..checkpoint.whole import replace_file
 from ..quality import read
-from . import collection, pictures, shots, state
+from . import collection, pictures, shots
 from .labels import label
 
 RULES = 1  # raised when the same film would be labelled otherwise
@@ -48,8 +49,9 @@ def digest(path: Path) -> str:
 def scan(
     path: Path, settings: Settings, on_share: Callable[[float], object]
 ) -> tuple[dict, list[Image.Image]]:
-    """Cuts and labelled windows of one film, and a strip of pictures for each window; `on_share` hears how
-    much of it is done, 0 to 1.
+    """Cuts and labelled windows of one film, and a strip of pictures for each window.
+
+    `on_share` hears how much of it is done, 0 to 1.
     """
     fps = read.rate(path) or 0.0
     if not fps > 0:
@@ -89,9 +91,7 @@ def _too_short(a: int, b: int, frames: int, stride: int) -> dict:
 def windows(
     path: Path, fps: float, starts: list[int], frames: int, stride: int
 ) -> Iterator[tuple[int, list[np.ndarray], float]]:
-    """Each window's first frame, its frames H W 3 uint8 of at most `SIDE` pixels, and how much larger the
-    film is
-    """
+    """Each window's first frame, its frames H W 3 uint8, and how much larger than those the film is"""
     waiting, now = list(starts), []
     if not waiting:
         return
@@ -118,7 +118,7 @@ def labelled(path: Path, settings: Settings, out: Path, on_share: Callable[[floa
                 page.paste(s, (0, i * s.height))
             pictures.save(place.with_suffix(".png"), page)
         text = json.dumps({"sha256": sha} | found)
-        state.replace_file(place, lambda partial: partial.write_text(text, encoding="utf-8"))
+        replace_file(place, lambda partial: partial.write_text(text, encoding="utf-8"))
     return json.loads(place.read_text(encoding="utf-8")) | {"place": place}
 
 

@@ -345,7 +345,7 @@ def test_attention_that_overflows_half_precision_trains(tmp_path):
     q, k = (next(n for n in names if n.endswith(f"attn1.{end}")) for end in ("to_q", "to_k"))
     for name in (q, k):
         unet.get_submodule(name).register_forward_hook(
-            lambda m, a, out: scores.append(float(out.abs().max()))
+            lambda m, a, out: scores.append(float(out.detach().abs().max()))
         )
     training = Training(unet, Run("lora", steps=1, lr=1e-3, bf16=runs_bfloat16()), tmp_path / "state")
     assert np.isfinite(training.advance(loss)["loss"])
