@@ -20,6 +20,7 @@ from .manifest import PureSVDManifest
 from .motion import PureSVDMotion
 from .orbit import PureSVDImageToOrbit
 from .sample import PureSVDSample, PureSVDSampleUntil
+from .train import PureSVDTrainLora
 
 NODES = [
     PureSVDLoadCheckpoint,
@@ -37,6 +38,7 @@ NODES = [
     PureSVDLongVideo,
     PureSVDLoadLora,
     PureSVDLoraHook,
+    PureSVDTrainLora,
     PureSVDCameraMove,
     PureSVDDrag,
     PureSVDFollow,

@@ -265,3 +265,38 @@ def test_files_that_do_not_fit_are_refused_by_the_node(host, apply, ours, folder
         apply(ours.model, "gone.safetensors")
     with pytest.raises(ValueError, match="strength is nan"):
         apply(ours.model, "text.safetensors", float("nan"))
+
+
+def test_bypass_mode_equals_the_patched_model(host, apply, ours, lora, folder, sampled, error):
+    """The host's own bypass loader, on a file that was rewritten for it: factors beside the layers."""
+    adapters = host.pack("svd_core.adapters.__main__")
+    checkpoint = host.base / "models" / "checkpoints" / "tiny.safetensors"
+    (folder / "bypass.safetensors").unlink(missing_ok=True)
+    adapters.convert(folder / lora[0], folder / "bypass.safetensors", checkpoint)
+    given = dict(model=ours.model, lora=load_file(folder / "bypass.safetensors"), strength_model=0.5)
+    (model,) = host.run("LoraModelLoader", **given, bypass=True)
+    assert len(model.patches) < len(lora[1]), "it merges"
+    wanted = sampled(apply(ours.model, lora[0], 0.5)[0])["samples"]
+    assert error(sampled(model)["samples"], wanted) < 1e-4
+    assert error(sampled(ours.model)["samples"], wanted) > 1e-2
+
+
+def test_low_memory_mode_equals_the_patched_model(apply, ours, lora, error):
+    """Weights that stay where they are and get their change when a layer runs, as on a small GPU."""
+    management = pytest.importorskip("comfy.model_management")
+    model, _ = apply(ours.model, lora[0], 0.5)
+    network, g = model.model.diffusion_model, torch.Generator().manual_seed(0)
+    given = [torch.randn(3, 8, 8, 8, generator=g), torch.full((3,), 0.3)]
+    given += [torch.randn(3, 1, network.config.context_dim, generator=g), torch.randn(3, 768, generator=g)]
+    found = []
+    for memory in (0, 1):  # bytes of weights that may be loaded; 0 is all
+        management.unload_all_models()
+        model.patch_model(lowvram_model_memory=memory)
+        late = [m for m in network.modules() if getattr(m, "weight_function", None)]
+        try:
+            found.append(network(*given, num_video_frames=3))
+        finally:
+            model.unpatch_model()
+        assert bool(late) is bool(memory), "the mode meant is not the one that ran"
+    assert error(found[1], found[0]) < 1e-5
+    assert error(network(*given, num_video_frames=3), found[0]) > 1e-3
