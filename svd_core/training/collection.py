@@ -53,7 +53,7 @@ def reason(record: Record, *, width: int) -> str | None:
 
 
 def judged(records: Sequence[Record], *, width: int, motion: float, sharpness: float) -> list[Record]:
-    """The records with `kept` and `reason`; of those that pass the lowest shares, in per cent, are dropped."""
+    """The records with `kept` and `reason`; the lowest shares, in per cent, are dropped too."""
     found = [dict(r, reason=r.get("reason") or reason(r, width=width)) for r in records]
     passed = [r for r in found if not r["reason"]]
     for share, name in ((motion, "motion"), (sharpness, "sharpness")):
