@@ -101,8 +101,8 @@ def footage(args: argparse.Namespace, *, frames: int) -> Iterator[Take]:
         raise ValueError(f"--camera {args.camera} needs labels; make clips.jsonl with the command `clips`")
     for path in sources(args.clips):
         source = Source(path)
-        x = list(islice(source, frames))
-        yield path.name, torch.stack(x) if x else torch.zeros(0, 3, 1, 1), source.fps, None
+        seen = list(islice(source, frames))
+        yield path.name, torch.stack(seen) if seen else torch.zeros(0, 3, 1, 1), source.fps, None
 
 
 @torch.no_grad()

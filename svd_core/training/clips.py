@@ -71,7 +71,9 @@ def run(arguments: list[str], *, on_step: Callable[..., None] | None, say: Say) 
     paths = videos(args.folder, args.out)
     if not has:
         say("PySceneDetect is not installed; cuts are found without it (pip install scenedetect-headless)")
-    records, strips, done = [], {}, 0.0
+    records: list[collection.Record] = []
+    strips: collection.Strips = {}
+    done = 0.0
     lengths = {path: _seconds(path) for path in paths}
     for path in paths:
 

@@ -28,6 +28,7 @@ CAMERAS = (*MOVEMENTS, "mixed")
 EXAMPLES = 12  # of the kept, and of the dropped, on the sheet
 CELL = 160  # pixels of the width of a picture on the sheet
 Record = dict
+Strips = dict[tuple[str, int], Image.Image]  # by source and first frame
 
 
 def reason(record: Record, *, width: int) -> str | None:
@@ -66,7 +67,16 @@ def judged(records: Sequence[Record], *, width: int, motion: float, sharpness: f
 def write(path: Path, records: Sequence[Record]) -> None:
     """One line a record, whole or not at all."""
     text = "".join(json.dumps(r, ensure_ascii=False, allow_nan=False) + "\n" for r in records)
-    replace_file(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+    write_text(path, text)
+
+
+def write_text(path: Path, text: str) -> None:
+    """A text file in UTF-8, whole or not at all"""
+
+    def fill(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+
+    replace_file(path, fill)
 
 
 def read(path: Path) -> list[Record]:
@@ -130,7 +140,7 @@ def strip(frames: Sequence[np.ndarray], box: Sequence[int]) -> Image.Image:
     return page
 
 
-def sheet(records: Sequence[Record], strips: dict[tuple[str, int], Image.Image]) -> Image.Image:
+def sheet(records: Sequence[Record], strips: Strips) -> Image.Image:
     """Kept clips on the left, dropped ones on the right, spread evenly over the collection"""
     columns = []
     for wanted in (True, False):

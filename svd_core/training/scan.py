@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..checkpoint.whole import replace_file
 from ..quality import read
 from . import collection, pictures, shots
 from .labels import label
@@ -117,8 +116,7 @@ def labelled(path: Path, settings: Settings, out: Path, on_share: Callable[[floa
             for i, s in enumerate(strips):
                 page.paste(s, (0, i * s.height))
             pictures.save(place.with_suffix(".png"), page)
-        text = json.dumps({"sha256": sha} | found)
-        replace_file(place, lambda partial: partial.write_text(text, encoding="utf-8"))
+        collection.write_text(place, json.dumps({"sha256": sha} | found))
     return json.loads(place.read_text(encoding="utf-8")) | {"place": place}
 
 

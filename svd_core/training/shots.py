@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..frames.cuts import CONTRAST_FLOOR, is_cut, likeness, thumbnail
+from ..frames.cuts import CONTRAST_FLOOR, is_cut, is_flat, thumbnail
 from ..quality import read
 
 SIDE = 256  # pixels of the longer side on which cuts are looked for
@@ -78,7 +78,7 @@ def dissolves(seen: Sequence[Tensor], last: int, fps: float) -> list[Cut]:
         if len(seen) <= n or last % max(1, n // 4):
             continue
         a, mid, b = (seen[k] for k in (-1 - n, -1 - n // 2, -1))
-        if mixed(a, mid, b) and likeness(a[None], b[None]) < 0.5:
+        if mixed(a, mid, b) and (is_cut(a[None], b[None]) or is_flat(a[None], b[None])):
             found.append((last - n, last))
     return found
 
