@@ -101,10 +101,19 @@ def inputs():
             tooltip="The clips, one after the other; what is too short for another clip is left out.",
         ),
         io.Float.Input(
-            "fps", default=7.0, min=1.0, max=120.0, step=0.5, tooltip="Frames a second of the clips."
+            "fps",
+            default=7.0,
+            min=1.0,
+            max=120.0,
+            step=0.5,
+            tooltip="How many frames of the clips play in a second.",
         ),
         io.Int.Input(
-            "frames", default=0, min=0, max=128, tooltip="Frames of a clip; 0: as the checkpoint was trained."
+            "frames",
+            default=0,
+            min=0,
+            max=128,
+            tooltip="Number of frames of a clip; 0: as the checkpoint was trained.",
         ),
         *(
             io.Int.Input(
@@ -113,7 +122,7 @@ def inputs():
                 min=0,
                 max=2048,
                 step=64,
-                tooltip=f"Pixels of {side} to train at; 0: as the checkpoint was trained.",
+                tooltip=f"{side.capitalize()} to train at, in pixels; 0: as the checkpoint was trained.",
             )
             for side in ("width", "height")
         ),
@@ -124,19 +133,25 @@ def inputs():
             tooltip="The layers to train. Camera movement is learned in the temporal attention.",
         ),
         io.Int.Input(
-            "rank", default=16, min=1, max=256, tooltip="Size of the change of each layer; more learns more."
+            "rank",
+            default=16,
+            min=1,
+            max=256,
+            tooltip="Size of the change of each layer, no unit; more learns more.",
         ),
         io.Int.Input(
             "steps",
             default=1000,
             min=1,
             max=100000,
-            tooltip="Training steps; a longer run goes on from a shorter.",
+            tooltip="Number of training steps; a longer run goes on from a shorter.",
         ),
         io.Float.Input(
             "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="Size of a step; no unit."
         ),
-        io.Int.Input("batch", default=4, min=1, max=64, advanced=True, tooltip="Clips that share a step."),
+        io.Int.Input(
+            "batch", default=4, min=1, max=64, advanced=True, tooltip="Number of clips that share a step."
+        ),
         io.Float.Input(
             "bucket",
             default=-1.0,
@@ -144,7 +159,7 @@ def inputs():
             max=255.0,
             step=1.0,
             advanced=True,
-            tooltip="Motion bucket of all clips; -1: as each moves, a guess for released checkpoints.",
+            tooltip="Motion bucket of all clips, no unit; -1: as each moves, for released files a guess.",
         ),
         io.Boolean.Input(
             "save_memory",
@@ -158,7 +173,7 @@ def inputs():
             min=0,
             max=2**64 - 1,
             control_after_generate=True,
-            tooltip="Of all that is drawn.",
+            tooltip="Which noise is drawn, and which clip when.",
         ),
     ]
 

@@ -50,9 +50,12 @@ def train(
             told.append(unknown)
         place = state_file(path, clips, plan, size)
         heard = Heard(plan.steps)
-        training, lora = tune.tune(
-            svd, taken, plan, place, say=told.append, on_step=heard, on_sheet=heard.draw
-        )
+        try:
+            training, lora = tune.tune(
+                svd, taken, plan, place, say=told.append, on_step=heard, on_sheet=heard.draw
+            )
+        except FloatingPointError as error:
+            raise ValueError(str(error)) from error
     comfy.model_management.soft_empty_cache()
     return {name: tensor.cpu() for name, tensor in lora.items()}, curves(training), told
 

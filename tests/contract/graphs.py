@@ -179,7 +179,11 @@ def controls():
         "close_method": "vibid",
     }
     long |= {"on_cancel": "stop"}
+    train = {"ckpt_name": CHECKPOINTS["nano"], "images": ["camera", 0], "fps": 7.0, "frames": 2, "rank": 2}
+    train |= {"width": 64, "height": 64, "parts": "temporal attention", "steps": 1, "learning_rate": 1e-4}
+    train |= {"batch": 1, "bucket": -1.0, "save_memory": True, "seed": 0}
     made = {
+        "trained": ("PureSVDTrainLora", train, 1),
         "long": ("PureSVDLongVideo", long, 1),
         "camera": ("PureSVDCameraMove", camera, 1),
         "drag": ("PureSVDDrag", {"image": photo, "paths": paths, "frames": 2, "radius": 0.2}, 1),
