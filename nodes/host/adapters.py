@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 import comfy.hooks
 import comfy.lora
+from comfy.patcher_extension import CallbacksMP
 from torch import Tensor
 
 from ...svd_core.adapters.lora import Lora, read
@@ -43,7 +44,20 @@ def patched(model, lora: Lora, layers: Layers, strengths: Strengths):
         if strength:
             patches = _patches(model, lora.part(part), layers)
             _require(set(clone.add_patches(patches, strength)), set(patches), lora.where)
+    if any(map(_is_mixer, clone.patches)):
+        clone.add_callback(CallbacksMP.ON_LOAD, _patch_mixers)
     return clone
+
+
+def _is_mixer(key: str) -> bool:
+    return key.endswith(".mix_factor")
+
+
+def _patch_mixers(patcher, device_to, *_) -> None:
+    """The mix factors that a model loaded in part leaves unpatched, as they belong to no layer of the host's."""
+    for key in filter(_is_mixer, list(patcher.patches)):
+        if key not in patcher.backup:
+            patcher.patch_weight_to_device(key, device_to=device_to)
 
 
 def hooks(model, lora: Lora, layers: Layers, strengths: Strengths, previous=None):
