@@ -54,7 +54,7 @@ def _is_mixer(key: str) -> bool:
 
 
 def _patch_mixers(patcher, device_to, *_) -> None:
-    """The mix factors that a model loaded in part leaves unpatched, as they belong to no layer of the host's."""
+    """Mix factors, which a model loaded in part leaves unpatched: they are in no layer of the host's kind."""
     for key in filter(_is_mixer, list(patcher.patches)):
         if key not in patcher.backup:
             patcher.patch_weight_to_device(key, device_to=device_to)
