@@ -22,7 +22,7 @@ class PureSVDTrainLora(io.ComfyNode):
             description="Train a LoRA of the video U-Net on clips of your own, as SVD itself was trained. "
             "Cancel ends the training and gives out what was learned so far.",
             search_aliases=["svd", "train lora", "motion lora", "finetune", "camera lora"],
-            inputs=inputs(),
+            inputs=[*footage(), *amount(), *advanced()],
             outputs=[
                 io.Custom("LORA_MODEL").Output(
                     display_name="lora", tooltip="For Save LoRA Weights and Load LoRA Model."
@@ -89,7 +89,8 @@ class PureSVDTrainLora(io.ComfyNode):
         return io.NodeOutput(lora, convert.drawn(picture), "\n".join(told), ui=say(told))
 
 
-def inputs():
+def footage():
+    """What is trained on."""
     return [
         io.Combo.Input(
             "ckpt_name",
@@ -126,6 +127,12 @@ def inputs():
             )
             for side in ("width", "height")
         ),
+    ]
+
+
+def amount():
+    """What is trained, and how far."""
+    return [
         io.Combo.Input(
             "parts",
             options=[*TRAINABLE, EVERYTHING],
@@ -149,6 +156,12 @@ def inputs():
         io.Float.Input(
             "learning_rate", default=1e-4, min=1e-7, max=1.0, step=1e-7, tooltip="Size of a step; no unit."
         ),
+    ]
+
+
+def advanced():
+    """What most runs leave as it is."""
+    return [
         io.Int.Input(
             "batch", default=4, min=1, max=64, advanced=True, tooltip="Number of clips that share a step."
         ),

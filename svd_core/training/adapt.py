@@ -67,7 +67,11 @@ def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
     )
     parser.add_argument("--save-memory", action="store_true", help="slower, with the memory of one block")
     parser.add_argument("--seed", type=int, default=0)
-    args = parser.parse_args(arguments)
+    return checked(parser.parse_args(arguments))
+
+
+def checked(args: argparse.Namespace) -> argparse.Namespace:
+    """The same, or a sentence about the first number that cannot be"""
     for name in ("width", "height"):
         if (value := getattr(args, name)) is not None and (value < 64 or value % 64):
             raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
