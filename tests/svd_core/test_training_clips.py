@@ -94,7 +94,7 @@ def collection_of_36(tmp_path_factory):
     """12 videos of 3 shots: every movement at four paces; folder, and cuts and truth of each video."""
     folder, truth, names = tmp_path_factory.mktemp("many"), {}, list(MOVEMENTS)
     g = np.random.default_rng(0)
-    for k, pace in enumerate((0.004, 0.006, 0.009, 0.013)):
+    for k, pace in enumerate((0.006, 0.008, 0.010, 0.013)):  # all above 2 % of the width in a window
         order = [names[i] for i in g.permutation(9)]
         for part in range(3):
             given = dict(seed=100 * k + 10 * part + 11, frames=22, pace=pace, size=(128, 80))
