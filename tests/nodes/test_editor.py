@@ -357,6 +357,28 @@ def test_wrong_size_turns_its_node_red_before_anything_runs(editor):
     assert editor.page.evaluate("window.ended") is None
 
 
+def test_previews_are_offered_once_where_the_host_makes_none(tab):
+    method = "app.extensionManager.setting.get('Comfy.Execution.PreviewMethod')"
+    editor = tab(**{"Comfy.Execution.PreviewMethod": "default", "PureSVD.PreviewOffered": False})
+    editor.load("Image to Video")
+    editor.set("PureSVDSample", steps=1)
+    editor.run()
+    note = editor.page.get_by_test_id("puresvd-offer")
+    note.wait_for(timeout=20_000)
+    editor.picture("previews offered", fit=False)
+    assert editor.ended()["kind"] == "execution_success"
+    note.get_by_role("button", name="Turn on").click()
+    editor.page.wait_for_function(f"{method} === 'auto'", timeout=5_000)
+    assert note.count() == 0
+    editor.page.evaluate("app.extensionManager.setting.set('Comfy.Execution.PreviewMethod', 'none')")
+    editor.run()
+    assert editor.ended()["kind"] == "execution_success"
+    assert note.count() == 0, "once is enough"
+    assert editor.faults == []
+    editor.page.close()
+    fetch(f"{editor.address}/api/settings", SETTINGS)
+
+
 def test_help_page_shows_its_pictures(editor):
     editor.find(NAMES["PureSVDImageToVideo"])
     editor.page.evaluate("app.canvas.selectItems(app.graph._nodes)")
