@@ -182,7 +182,13 @@ def controls():
     train = {"ckpt_name": CHECKPOINTS["nano"], "images": ["camera", 0], "fps": 7.0, "frames": 2, "rank": 2}
     train |= {"width": 64, "height": 64, "parts": "temporal attention", "steps": 1, "learning_rate": 1e-4}
     train |= {"batch": 1, "bucket": -1.0, "save_memory": True, "seed": 0}
+    values = {"name": "value", "first": 0.5, "last": 1.0, "count": 2, "spacing": "even"}
+    values |= {"whole_numbers": False, "own_values": ""}
+    sheet = {"images": ["swept", 0], "width": 64, "columns": 0, "frames": 2, "labels": ["sweep", 2]}
+    swept = {"images": ["camera", 0], "anchor_frames": 1, "strength": ["sweep", 0]}
+    feeds = {"sweep": ("PureSVDSweep", values), "swept": ("PureSVDColorLock", swept)}
     made = {
+        "sheet": ("PureSVDContactSheet", sheet, 0),
         "trained": ("PureSVDTrainLora", train, 1),
         "long": ("PureSVDLongVideo", long, 1),
         "camera": ("PureSVDCameraMove", camera, 1),
@@ -192,4 +198,4 @@ def controls():
         "between": ("PureSVDBetween", between, 1),
     }
     looks = {f"{key} seen": ("PreviewAny", {"source": [key, i]}) for key, (_, _, i) in made.items()}
-    return {key: (kind, inputs) for key, (kind, inputs, _) in made.items()} | looks
+    return {key: (kind, inputs) for key, (kind, inputs, _) in made.items()} | feeds | looks
