@@ -62,7 +62,7 @@ def one_photo(image: Tensor) -> Tensor:
     count, _, _, c = image.shape
     if count != 1 or c > 4:
         found = f"{count} pictures" if count != 1 else f"{c} channels"
-        raise ValueError(f"the image has {found}; this node takes one photo, grey, RGB or RGBA")
+        raise ValueError(f"the image has {found}; use one photo, grey, RGB or RGBA")
     x = image.float().cpu().movedim(-1, 1)
     return (x[:, :3] if c >= 3 else x[:, :1].expand(-1, 3, -1, -1)).clamp(0, 1)
 
