@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from clients import graph, local
+from clients import graph, local, tiff
 from clients.comfyui import Client, Refused, Unreachable
 from clients.local import Target
 
@@ -141,8 +141,20 @@ def make(
     items = graph.videos(job)
     if not items:
         raise Refused(f"the workflow made no video, {graph.described(job)}; let it end in SaveVideo")
+    if (pages := tiff.pages(source)) > len(items):
+        _say_left_out(source, pages, len(items))
     for item in items:
         yield save(client, item, target, name)
+
+
+def _say_left_out(source: Path, pages: int, made: int) -> None:
+    """A host whose loader reads the first page of a TIFF only says nothing about the others."""
+    count = "only 1 video was" if made == 1 else f"only {made} videos were"
+    print(
+        f"{source.name} has {pages} pages, but {count} made; give pages left out as files of their own",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def save(client: Client, item: dict[str, str], target: Target, name: str | None = None) -> Path:

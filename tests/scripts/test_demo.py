@@ -28,14 +28,24 @@ def photo(path, colors=("red",)):
     return path
 
 
-def test_each_frame_of_a_photo_keeps_its_video(server, tmp_path, capsys):
-    source, target = photo(tmp_path / "frames.gif", ("red", "blue", "lime")), local.Target(tmp_path)
+@pytest.mark.parametrize("kind", ["gif", pytest.param("webp", marks=pytest.mark.slow)])
+def test_each_frame_of_a_photo_keeps_its_video(server, tmp_path, capsys, kind):
+    source, target = photo(tmp_path / f"frames.{kind}", ("red", "blue", "lime")), local.Target(tmp_path)
     demo.make(server.client, small("", **SIZE), source, target, None)
     lines = capsys.readouterr().out.splitlines()
     made = [Path(line.removeprefix("video: ")) for line in lines if line.startswith("video: ")]
     assert len(made) == len(set(made)) == 3
     assert all(path.name.startswith(source.stem) and len(frames(path)) == 2 for path in made)
     assert sorted(tmp_path.glob("*.mp4")) == sorted(made)
+
+
+@pytest.mark.slow
+def test_pages_that_the_loader_leaves_out_are_said(server, tmp_path, capsys):
+    source = photo(tmp_path / "scan.tiff", ("red", "blue", "lime"))
+    demo.make(server.client, small("", **SIZE), source, local.Target(tmp_path), None)
+    said = capsys.readouterr()
+    assert said.out.count("video: ") == len(list(tmp_path.glob("*.mp4"))) == 1
+    assert "scan.tiff has 3 pages, but only 1 video was made" in said.err
 
 
 def test_photo_with_a_long_name_is_made_a_video_of(server, tmp_path, capsys):
