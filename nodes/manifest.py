@@ -139,8 +139,9 @@ def frames_hash(images: Tensor) -> str:
 
 def weight_files(text: str) -> dict[str, Path]:
     """The model files a widget's text stands for, under names that hold no absolute path."""
-    if text == files.EMBEDDED:
-        return {text: files.EMBEDDED_FILE}
+    embedded = {files.EMBEDDED: files.EMBEDDED_FILE, **files.embedded_loras()}
+    if text in embedded:
+        return {text: embedded[text]}
     if text.startswith(files.DIFFUSERS) and (
         folder := files.diffusers_folders().get(text[len(files.DIFFUSERS) :])
     ):
@@ -148,6 +149,8 @@ def weight_files(text: str) -> dict[str, Path]:
     name = text.removeprefix(files.CHECKPOINTS)
     kinds = [kind for kind in folder_paths.folder_names_and_paths if kind not in NO_MODELS]
     found = {f"{kind}/{name}": folder_paths.get_full_path(kind, name) for kind in kinds}
+    if text in files.statistics():
+        found[f"{files.STATISTICS}/{text}"] = files.statistics_path(text)
     return {label: Path(path) for label, path in found.items() if path}
 
 

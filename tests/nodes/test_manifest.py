@@ -97,6 +97,25 @@ def test_every_kind_of_weights_and_input_is_hashed(host, make, write):
     assert found["seeds"] == {"end.seed": 7}
 
 
+def test_weights_that_are_not_in_the_hosts_lists_are_hashed_too(host, write):
+    files = host.pack("nodes.files")
+    statistics = host.base / "models" / files.STATISTICS / "mean.safetensors"
+    statistics.parent.mkdir(exist_ok=True)
+    statistics.write_bytes(b"mean")
+    loras = files.embedded_loras()
+    prompt = {name: node("PureSVDLoadLora", lora_name=name, model=["load", 0]) for name in loras} | {
+        "load": node("PureSVDLoadCheckpoint", ckpt_name=files.EMBEDDED),
+        "moved": node("PureSVDMotion", statistics_name="mean.safetensors"),
+    }
+    _, found = write(prompt)
+    statistics.unlink()
+    assert len(loras) == 3
+    assert found["weights"] == {name: sha256(path) for name, path in loras.items()} | {
+        files.EMBEDDED: sha256(files.EMBEDDED_FILE),
+        f"{files.STATISTICS}/mean.safetensors": hashlib.sha256(b"mean").hexdigest(),
+    }
+
+
 def test_file_is_read_again_only_when_its_size_or_time_changes(host, manifest, make):
     path = host.base / "models" / "checkpoints" / make("once.safetensors")
     first = manifest.hashes({"x": path})
