@@ -141,7 +141,8 @@ def _strange(unknown: list[str], total: int, where: str) -> str:
     named = ", ".join(show(name) for name in unknown[:LISTED])
     more = f" and {len(unknown) - LISTED} more" if len(unknown) > LISTED else ""
     found = f"{len(unknown)} of its {total} tensors fit no layer of this U-Net ({named}{more})"
-    return f"{where} holds {what + ': ' if what else ''}{found}; choose a LoRA trained on SVD"
+    told = f"{where} holds {what}" if what else where
+    return f"{told}: {found}; choose a LoRA trained on SVD"
 
 
 def _trained_for(layers: Mapping[str, Layer]) -> str:

@@ -32,7 +32,7 @@ def describe(lora: Lora, layers: Layers, weight: Callable[[str], Tensor] | None 
         if weight is not None:
             relative = max(_relative(layer, layers, weight) for layer in chosen)
             largest = max(largest, relative)
-            words.append(f"largest relative change {100 * relative:.2g} %")
+            words.append(f"largest relative change {_percent(relative)} %")
         lines.append(", ".join(words))
     lines += lora.notes
     if idle := inert(lora.layers):
@@ -42,6 +42,11 @@ def describe(lora: Lora, layers: Layers, weight: Callable[[str], Tensor] | None 
             "the largest change is greater than the weight itself: if the video breaks, lower the strength"
         )
     return "\n".join(lines)
+
+
+def _percent(share: float) -> str:
+    """Two digits or more, and no exponent for a large one."""
+    return f"{100 * share:.2g}" if share < 0.1 else f"{100 * share:.0f}"
 
 
 def _numbers(layers: list[Layer]) -> list[str]:
