@@ -56,6 +56,8 @@ class PureSVDImageToVideo(io.ComfyNode):
         what is no number the host refuses.
         """
         sizes = [side if isinstance(side, int) and side else convert.GRID * 2 for side in (width, height)]
+        if max(sizes) > inputs.LARGEST:
+            return f"{max(sizes)} pixels are too many; use {inputs.LARGEST} or fewer"
         try:
             convert.check_size(*sizes)
         except ValueError as error:

@@ -42,7 +42,7 @@ def checkpoints() -> list[str]:
 
 def checkpoint_path(name: str) -> str:
     """The file or folder behind a name of `checkpoints`."""
-    if name == EMBEDDED and EMBEDDED_FILE.is_file():
+    if chosen(name) == EMBEDDED and EMBEDDED_FILE.is_file():
         return str(EMBEDDED_FILE)
     if name.startswith(DIFFUSERS):
         folder = diffusers_folders().get(name[len(DIFFUSERS) :])
@@ -55,6 +55,13 @@ def checkpoint_path(name: str) -> str:
     raise ValueError(f"no checkpoint {name[:200]!r}: {WHERE}, then press R in the editor to refresh the list")
 
 
+def chosen(name: str | None) -> str:
+    """The name itself; a null that came in its place is refused."""
+    if not isinstance(name, str):
+        raise ValueError(f"the name of a file is {str(name)[:40]}; choose one from the list")
+    return name
+
+
 def parts(folder: str) -> list[str]:
     """Names for one part: files of its own folder, then whole checkpoints that hold the part too."""
     own = folder_paths.get_filename_list(folder)
@@ -63,7 +70,9 @@ def parts(folder: str) -> list[str]:
 
 
 def part_path(folder: str, name: str) -> str:
-    base, rest = ("checkpoints", name[len(CHECKPOINTS) :]) if name.startswith(CHECKPOINTS) else (folder, name)
+    base, rest = (
+        ("checkpoints", name[len(CHECKPOINTS) :]) if chosen(name).startswith(CHECKPOINTS) else (folder, name)
+    )
     path = folder_paths.get_full_path(base, rest) if name != NO_CHECKPOINT else None
     if not path:
         raise ValueError(
@@ -85,7 +94,7 @@ def embedded_loras() -> dict[str, Path]:
 
 def lora_path(name: str) -> str:
     """The file behind a name of `loras`."""
-    if found := embedded_loras().get(name):
+    if found := embedded_loras().get(chosen(name)):
         return str(found)
     path = folder_paths.get_full_path("loras", name) if name != NO_LORA else None
     if not path:
@@ -102,7 +111,7 @@ def controlnets() -> list[str]:
 
 def controlnet_path(name: str) -> str:
     """The file behind a name of `controlnets`."""
-    path = folder_paths.get_full_path("controlnet", name) if name != NO_CONTROLNET else None
+    path = folder_paths.get_full_path("controlnet", chosen(name)) if name != NO_CONTROLNET else None
     if not path:
         raise ValueError(
             f"no ControlNet {name[:200]!r}: {WHERE_CONTROLNETS}, then press R in the editor to refresh the "

@@ -3,6 +3,7 @@
 from comfy_api.latest import io
 
 FITS = ["crop", "pad", "stretch", "nearest"]
+LARGEST = 4096  # pixels that can be entered; a wired number may be larger
 TRAINED = "0 takes the checkpoint's own"
 
 
@@ -12,7 +13,7 @@ def size_inputs():
             "width",
             default=0,
             min=0,
-            max=4096,
+            max=LARGEST,
             step=8,
             tooltip=f"Width of the video in pixels, a multiple of 8; {TRAINED} (1024 for svd and svd_xt).",
         ),
@@ -20,7 +21,7 @@ def size_inputs():
             "height",
             default=0,
             min=0,
-            max=4096,
+            max=LARGEST,
             step=8,
             tooltip=f"Height of the video in pixels, a multiple of 8; {TRAINED} (576 for svd and svd_xt).",
         ),
