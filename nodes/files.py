@@ -131,14 +131,14 @@ def statistics_path(name: str) -> str:
     return str(Path(folder_paths.models_dir, STATISTICS, name))
 
 
-def check(path_of: Callable[[str], str], *names: str | None) -> bool | str:
+def check(path_of: Callable[[str], str], *names: object) -> bool | str:
     """What a node's `validate_inputs` returns: True, or why a chosen file is not there. A name that is wired
     in is None.
     """
     try:
         for name in names:
-            if isinstance(name, str):
-                path_of(name)
+            if name is not None:
+                path_of(str(name))  # a client may send a number
     except ValueError as error:
         return str(error)
     return True

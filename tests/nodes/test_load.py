@@ -230,3 +230,11 @@ def test_file_that_is_there_passes(host, make):
     check = host.node("PureSVDLoadCheckpoint").validate_inputs
     assert check(ckpt_name=make("tiny.safetensors")) is True
     assert check(ckpt_name="svd-nano (embedded)") is True
+
+
+@pytest.mark.parametrize("name", [1.5, True, {"a": 1}])
+def test_name_that_is_not_a_text_is_refused_before_the_run(host, name):
+    files = host.pack("nodes.files")
+    for path_of in (files.checkpoint_path, files.lora_path, files.controlnet_path):
+        assert f"{str(name)!r}: " in files.check(path_of, name)
+    assert files.check(files.checkpoint_path, None) is True  # wired in
