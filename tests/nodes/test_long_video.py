@@ -109,7 +109,9 @@ def test_progress_bar_counts_chunks_and_nothing_else(long_video, monkeypatch):
         comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, *_, **__: bar.append((value, total))
     )
     long_video()
-    assert bar == [(i + 1, 6) for i in range(6)]
+    assert (bar[0], bar[-1]) == ((1, 6), (6, 6))
+    assert [total for _, total in bar] == [6] * len(bar)
+    assert bar == sorted(set(bar)), "never back; the host leaves out steps that follow within 100 ms"
 
 
 def test_closed_end_is_the_picture(ours, photo, long_video):
