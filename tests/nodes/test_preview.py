@@ -30,6 +30,7 @@ SAMPLERS = {
 STEPS, FRAMES, WIDTH, HEIGHT = 3, 7, 192, 128
 SHEET = (2, 4)  # columns and rows in which seven frames of 24 x 16 latents are largest within a square
 LARGEST = 512  # the host's --preview-size
+TEXT = 3  # a message of the host's that is words on a node, not a picture
 
 
 def sampling(photo, sampler, output=0):
@@ -70,6 +71,8 @@ async def run(address, prompt, method):
             while True:
                 message = await socket.receive(timeout=60)
                 if message.type == aiohttp.WSMsgType.BINARY:
+                    if int.from_bytes(message.data[:4], "big") == TEXT:
+                        continue
                     pictures.append(Image.open(io.BytesIO(message.data[8:])))
                     continue
                 event = json.loads(message.data)
