@@ -123,13 +123,7 @@ def _amount_inputs():
             "of the side (0.15); zoom: times (1.15); clockwise 5, turn 8 or 5, orbit 10 degrees; dolly: "
             "share of the way to the nearest thing (0.15).",
         ),
-        io.Int.Input(
-            "frames",
-            default=14,
-            min=1,
-            max=1024,
-            tooltip="Length in frames, the same number as in Image to Video (svd 14, svd_xt 25).",
-        ),
+        widgets.guide_frames_input(),
     ]
 
 

@@ -88,13 +88,7 @@ class PureSVDDrag(io.ComfyNode):
 
 def _clip_inputs():
     return [
-        io.Int.Input(
-            "frames",
-            default=14,
-            min=1,
-            max=1024,
-            tooltip="Length in frames, the same number as in Image to Video (svd 14, svd_xt 25).",
-        ),
+        widgets.guide_frames_input(),
         io.Float.Input(
             "radius",
             default=0.12,

@@ -83,6 +83,16 @@ def guidance_inputs(*, drawn: bool = False):
     ]
 
 
+def guide_frames_input():
+    return io.Int.Input(
+        "frames",
+        default=14,
+        min=1,
+        max=1024,
+        tooltip="Length in frames, the same number as in Image to Video (svd 14, svd_xt 25).",
+    )
+
+
 def easing_input():
     return io.Curve.Input(
         "easing",
