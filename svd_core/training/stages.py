@@ -24,7 +24,7 @@ from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import VAE
 from . import autoencoder, diffusion, export, footage, library, lora, nano, pictures, state
-from .loop import Loss, OnTrained, Training, train
+from .loop import Loss, OnTrained, Run, Training, train
 
 VAE_STAGES, UNET_STAGES = ("vae", "temporal"), ("camera", "finish")
 ORDER = ("vae", "temporal", "footage", "camera", "finish")
@@ -97,6 +97,13 @@ def build_loss(name: str, model: VideoUNet | VAE, home: Path, shipped: Path) -> 
     return autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1)
 
 
+def trained(model: nn.Module, loss: Loss, run: Run, home: Path, on_step: OnTrained | None) -> Training:
+    """A run to its last step, from its resume file if there is one, with its curves drawn."""
+    training = Training(model, run, home / f"{run.name}.safetensors")
+    train(training, loss, on_step=on_step, on_sheet=lambda t: draw(t, home))
+    return training
+
+
 def train_stage(
     name: str,
     home: Path,
@@ -108,9 +115,7 @@ def train_stage(
     """Run one stage to its last step, or go on with it."""
     model = (build_unet if name in UNET_STAGES else build_vae)(home, shipped, name)
     loss = build_loss(name, model, home, shipped)
-    training = Training(model, replace(nano.RUNS[name], **changes), home / f"{name}.safetensors")
-    train(training, loss, on_step=on_step, on_sheet=lambda t: draw(t, home))
-    return training
+    return trained(model, loss, replace(nano.RUNS[name], **changes), home, on_step)
 
 
 def train_camera(
@@ -127,8 +132,7 @@ def train_camera(
     vae = build_vae(home, shipped)
     loss = diffusion.DiffusionLoss(footage.load(home), nano.camera_stage(movement), vae.encode)
     run = replace(nano.camera_run(movement), **changes)
-    training = Training(unet, run, home / f"{run.name}.safetensors")
-    train(training, loss, on_step=on_step, on_sheet=lambda t: draw(t, home))
+    training = trained(unet, loss, run, home, on_step)
     facts = dict(movement=movement, model="svd-nano", steps=run.steps)
     factors = {name: t.half() for name, t in lora.tensors(training.ema).items()}
     nano.LORAS.mkdir(exist_ok=True)
