@@ -20,6 +20,12 @@ PART_COST = (
 )
 ROUNDS = 3  # of finding parts, and what oscillates about them
 LONGEST_PART = 1024  # values
+WAVE_WITHIN = range(12, 257)  # values in which one wave may be told from any course; longer series hold many
+WAVE_CYCLES, WAVE_PERIOD = 2.5, 8.0  # fewest cycles, longest period in values
+WAVE_LEAST = 0.003  # amplitude that is worth taking out
+WAVE_UNEXPLAINED = 0.06  # of the energy, at most
+WAVE_USED = 0.75  # of the weight that fits it, at least: what outliers left is no wave
+WAVES = 3  # with its overtones
 
 
 def trend(x: Tensor, window: float) -> Tensor:
@@ -27,7 +33,12 @@ def trend(x: Tensor, window: float) -> Tensor:
 
     Parts between sudden changes are found first, as lines that pay for themselves beside the size of the
     oscillation around them; where there is none every change pays. Each part then keeps its smooth course.
+    Steady waves are taken out before: under a steep or curved course there may be no way up and down.
     """
+    for _ in range(WAVES):
+        if (found := wave(x, window)) is None:
+            break
+        x = x - found
     size = oscillation(x, window)
     if float(size.max()) <= EXACT:
         return x
@@ -37,6 +48,51 @@ def trend(x: Tensor, window: float) -> Tensor:
         out = torch.cat([course(part, window) for part in x.tensor_split(starts[1:])])
         size = torch.minimum(size, (1.25 * local_mean((x - out).abs(), window)).clamp(min=EXACT))
     return torch.where(oscillation(x, window) > EXACT, out, x)
+
+
+def wave(x: Tensor, window: float) -> Tensor | None:
+    """The sinusoid that nearly all of a series' bends consist of, of whatever slope and curvature: n -> n
+
+    Sought in second differences, where a course is nearly a line and a step a few outliers. None without one.
+    """
+    n = len(x)
+    slowest = max(1 / min(WAVE_PERIOD, window), WAVE_CYCLES / n)
+    if n not in WAVE_WITHIN or slowest >= 0.5:
+        return None
+    bends = x.diff(n=2)
+    weight = torch.ones_like(bends)
+    rates = torch.linspace(slowest, 0.5, int(8 * n * (0.5 - slowest)) + 2, dtype=x.dtype)
+    near = torch.linspace(-1, 1, 33, dtype=x.dtype) / (8 * n)
+    for _ in range(4):  # of leaving outliers out
+        rate, _, _ = nearest_wave(bends, weight, rates)
+        rate, factors, left = nearest_wave(bends, weight, (rate + near).clamp(slowest, 0.5))
+        weight = 1 / (1 + (left / (6 * left.abs().median() + 1e-9)) ** 2)
+    place = torch.arange(-1, n - 1, dtype=x.dtype)  # that of the bends
+    shape = factors @ cycles(rate[None], place)[0]
+    energy, unexplained = ((weight * v.square()).sum() for v in (left + shape[1:-1], left))
+    found = shape / (-4 * math.sin(math.pi * float(rate)) ** 2)  # what a sinusoid's second difference is
+    clear = unexplained <= WAVE_UNEXPLAINED * energy and weight.mean() >= WAVE_USED
+    return found if clear and float(found.abs().max()) >= WAVE_LEAST else None
+
+
+def nearest_wave(x: Tensor, weight: Tensor, rates: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Line and sinusoid nearest to a series: n, n, rates k in cycles a value -> rate, its factors of cosine
+    and sine 2, what is left n
+    """
+    place = torch.arange(len(x), dtype=x.dtype)
+    line = torch.stack((torch.ones_like(place), place / len(x))).expand(len(rates), 2, -1)
+    shapes = torch.cat((line, cycles(rates, place)), 1)
+    moments = torch.einsum("kin,n,kjn->kij", shapes, weight, shapes) + 1e-9 * torch.eye(4).to(x)
+    factors = torch.linalg.solve(moments, torch.einsum("kin,n->ki", shapes, weight * x))
+    left = x - torch.einsum("ki,kin->kn", factors, shapes)
+    best = int((weight * left.square()).sum(1).argmin())
+    return rates[best], factors[best, 2:], left[best]
+
+
+def cycles(rates: Tensor, place: Tensor) -> Tensor:
+    """Cosine and sine: k, n -> k 2 n"""
+    angle = 2 * math.pi * rates[:, None] * place
+    return torch.stack((angle.cos(), angle.sin()), 1)
 
 
 def oscillation(x: Tensor, window: float) -> Tensor:
