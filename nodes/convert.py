@@ -51,9 +51,12 @@ def pixels(image: Tensor) -> Tensor:
     c = image.shape[-1]
     if c > 4:
         raise ValueError(f"the image has {c} channels; use 1 (grey), 2 (grey + alpha), 3 (RGB) or 4 (RGBA)")
-    x = image.float()
-    rgb = x[..., :3] if c >= 3 else x[..., :1].expand(*x.shape[:-1], 3)
-    return rgb.movedim(-1, 1) * 2 - 1
+    return rgb(image).float().movedim(-1, 1) * 2 - 1
+
+
+def rgb(image: Tensor) -> Tensor:
+    """IMAGE b H W c -> b H W 3; grey is repeated, alpha dropped"""
+    return image[..., :3] if image.shape[-1] >= 3 else image[..., :1].expand(*image.shape[:-1], 3)
 
 
 def one_photo(image: Tensor) -> Tensor:
@@ -63,8 +66,7 @@ def one_photo(image: Tensor) -> Tensor:
     if count != 1 or c > 4:
         found = f"{count} pictures" if count != 1 else f"{c} channels"
         raise ValueError(f"the image has {found}; use one photo, grey, RGB or RGBA")
-    x = image.float().cpu().movedim(-1, 1)
-    return (x[:, :3] if c >= 3 else x[:, :1].expand(-1, 3, -1, -1)).clamp(0, 1)
+    return rgb(image).float().cpu().movedim(-1, 1).clamp(0, 1)
 
 
 def mask(mask: Tensor, t: int, height: int, width: int, *, of: str, name: str = "mask") -> Tensor:

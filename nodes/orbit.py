@@ -71,8 +71,10 @@ class PureSVDImageToOrbit(io.ComfyNode):
         convert.check_size(size, size)
         path = chosen(orbit, frames, elevation, amplitude, waves, DIRECTIONS[direction], azimuths, elevations)
         if compatibility == "native":
-            view = convert.image(convert.fit(convert.pixels(image), size, size, "crop"))
-            pair = encoders.native_orbit(clip_vision, vae, image, size, frames, elevation)
+            x = convert.pixels(image)
+            encoders.frame(x, size, size, "crop")  # refuses a photo too narrow to be cropped
+            view = convert.image(convert.fit(x, size, size, "crop"))
+            pair = encoders.native_orbit(clip_vision, vae, convert.rgb(image), size, frames, elevation)
             return io.NodeOutput(*pair, convert.empty_latent(frames, size, size), view)
         photo = convert.one_photo(image)
         alpha = cut_out(image, mask, photo.shape[-2], photo.shape[-1])

@@ -129,14 +129,16 @@ def orbit(clip_vision, vae, x: Tensor, path: Orbit, augmentation_level: float, s
 
 
 def native_orbit(clip_vision, vae, image: Tensor, size: int, frames: int, elevation: float):
-    """IMAGE -> the same by the host's node: its crops, its VAE encoder, and the input view first and last."""
+    """IMAGE b H W 3 -> the same by the host's node: its crops, its VAE encoder, and the input view first
+    and last.
+    """
     vae_encoder(vae)  # refuses other latents
     context = clip_vision.encode_image(image).image_embeds.unsqueeze(0)
     pixels = comfy.utils.common_upscale(image.movedim(-1, 1), size, size, "bilinear", "center")
     step = 360 / (max(frames, 2) - 1)
     azimuths = list(accumulate([step] * (frames - 1), initial=0))
     angles = {"elevation": [elevation] * frames, "azimuth": azimuths}
-    return _described(context, vae.encode(pixels.movedim(1, -1)[..., :3]), angles)
+    return _described(context, vae.encode(pixels.movedim(1, -1)), angles)
 
 
 def _described(context: Tensor, concat: Tensor, known: dict):

@@ -18,6 +18,7 @@ FRAMES, SIDE = 21, 576  # as trained
 ELEVATION = 10.0  # degrees above the object's middle
 FILLED = 0.917  # of the picture's side, the object's longer one (simple_video_sample_4d.py)
 STEEPEST = 89.0
+LARGEST = 8192  # pixels, the side of a square that is worth its memory: beyond, the object is reduced first
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,8 @@ def centred(photo: Tensor, alpha: Tensor, *, ratio: float = FILLED, side: int = 
     """The object in the middle of a white square: photo 1 3 H W and alpha 1 1 H W in [0, 1] -> 1 3 side side.
 
     Its box, alpha > 0, becomes `ratio` of the square's longer side; ratio 0 keeps its size,
-    in a square of the photo's height. Resized by Lanczos and rounded to 8 bit, as the reference does.
+    in a square of the photo's height. Resized by Lanczos and rounded to 8 bit, as the reference does;
+    where the square would exceed 8192 pixels, by whole factors before.
     """
     rows, columns = (alpha[0, 0] > 0).nonzero(as_tuple=True)
     if not len(rows):
@@ -95,6 +97,10 @@ def centred(photo: Tensor, alpha: Tensor, *, ratio: float = FILLED, side: int = 
         int(columns.max()) + 1,
     )
     h, w = bottom - top, right - left
+    if 0 < ratio < 1 / side:
+        raise ValueError(
+            f"ratio {ratio:g} leaves less than a pixel of the object; use 0.9, or 0 for its size"
+        )
     square = int(max(w, h) / ratio) if ratio else photo.shape[-2]
     if max(w, h) > square:
         raise ValueError(
@@ -102,8 +108,10 @@ def centred(photo: Tensor, alpha: Tensor, *, ratio: float = FILLED, side: int = 
         )
     rgba = torch.cat([photo, alpha], 1)[0, :, top:bottom, left:right]
     cut = Image.fromarray((rgba.movedim(0, -1) * 255).round().byte().cpu().numpy(), "RGBA")
+    if (factor := -(-square // LARGEST)) > 1:
+        cut, square = cut.reduce(factor), square // factor
     canvas = Image.new("RGBA", (square, square))
-    canvas.paste(cut, (square // 2 - w // 2, square // 2 - h // 2))
+    canvas.paste(cut, (square // 2 - cut.width // 2, square // 2 - cut.height // 2))
     small = canvas.resize((side, side), Image.Resampling.LANCZOS)
     x = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8).view(1, side, side, 4).movedim(-1, 1)
     colour, a = x[:, :3].float() / 255, x[:, 3:].float() / 255

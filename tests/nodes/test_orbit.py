@@ -83,6 +83,15 @@ def test_native_compatibility_gives_the_hosts_own_bytes(host, sv3d, circle, phot
     assert torch.equal(found[2]["samples"], wanted[2]["samples"])
 
 
+def test_native_compatibility_takes_grey_photos(circle, photo):
+    grey = photo[..., :1]
+    mine, theirs = (
+        circle(compatibility="native", image=x)[0][0] for x in (grey, grey.expand(*grey.shape[:-1], 3))
+    )
+    assert torch.equal(mine[0], theirs[0])
+    assert torch.equal(mine[1]["concat_latent_image"], theirs[1]["concat_latent_image"])
+
+
 def test_the_object_is_cut_out_by_mask_or_alpha(circle, photo):
     mask = torch.zeros(1, 72, 96)
     mask[:, 20:50, 30:70] = 1

@@ -66,6 +66,15 @@ def test_an_objects_own_size_is_kept_by_ratio_0():
     assert (dark.amin(0).tolist(), (dark.amax(0) + 1).tolist()) == ([24, 16], [40, 48])
 
 
+def test_a_large_object_in_a_wide_square_needs_no_square_of_its_size():
+    """65,536 pixels along a side: 16 GiB. Reduced first, the object fills the same part of the picture."""
+    photo, alpha = torch.zeros(1, 3, 4096, 8), torch.ones(1, 1, 4096, 8)
+    made = orbit.centred(photo, alpha, ratio=1 / 16, side=256)
+    dark = made[0, 0, :, 127:129].amin(-1) < 0.99
+    assert abs(int(dark.sum()) - 256 / 16) <= 2
+    assert int(dark.nonzero().float().mean()) in (127, 128)
+
+
 def test_a_half_covered_pixel_is_half_white():
     photo, alpha = torch.zeros(1, 3, 32, 32), torch.full((1, 1, 32, 32), 0.5)
     made = orbit.centred(photo, alpha, ratio=1.0, side=32)
@@ -100,5 +109,7 @@ def test_what_cannot_be_placed_is_refused():
     photo = torch.zeros(1, 3, 40, 200)
     with pytest.raises(ValueError, match="shows no object"):
         orbit.centred(photo, torch.zeros(1, 1, 40, 200))
+    with pytest.raises(ValueError, match="less than a pixel"):
+        orbit.centred(photo, torch.ones(1, 1, 40, 200), ratio=1e-300)
     with pytest.raises(ValueError, match="use a ratio above 0"):
         orbit.centred(photo, torch.ones(1, 1, 40, 200), ratio=0)
