@@ -35,11 +35,8 @@ def check_image(image: Tensor, *, lowest: float = -BRIGHTEST, highest: float = B
 
 def check_numbers(name: str, x: Tensor) -> tuple[float, float]:
     """Lowest and highest value, all of them numbers; row by row, because a clip can be large."""
-    ends = [torch.aminmax(row.float()) for row in x]
-    low, high = (
-        float(torch.stack([end.min for end in ends]).min()),
-        float(torch.stack([end.max for end in ends]).max()),
-    )
+    lows, highs = zip(*(torch.aminmax(row.float()) for row in x))
+    low, high = float(torch.stack(lows).min()), float(torch.stack(highs).max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError(f"the {name} holds NaN or infinite values; check the node that made it")
     return low, high
