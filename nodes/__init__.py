@@ -9,6 +9,7 @@ from .condition import PureSVDImageToVideo
 from .control import PureSVDLoadControlNet
 from .decode import PureSVDDecode
 from .drag import PureSVDDrag
+from .fast import PureSVDFast
 from .follow import PureSVDFollow
 from .guide import PureSVDGuider
 from .host import replacements
@@ -43,6 +44,7 @@ NODES = [
     PureSVDDrag,
     PureSVDFollow,
     PureSVDLoadControlNet,
+    PureSVDFast,
     *interpolate.NODES,
     *postprocess.NODES,
     *measure.NODES,

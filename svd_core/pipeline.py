@@ -26,6 +26,7 @@ from .models.vae import SCALE
 from .sampling import guidance
 from .sampling.guidance import PLAIN, Guidance, Shape
 from .sampling.noise_levels import SCHEDULES
+from .sampling.reuse import Pace, Reuse
 from .sampling.samplers import SAMPLERS, initial
 from .signatures import OnStep
 
@@ -74,17 +75,20 @@ def sample(
     seed: int = 0,
     shape: Shape = PLAIN,
     start: tuple[float, Start] | None = None,
+    pace: Pace | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """Denoise a video for each of b photos: (b t) 4 h w, not scaled. `on_step(i, n)` follows every step.
 
-    `start` is a noise level below the trained 700 and what the first latent is drawn around.
+    `start` is a noise level below the trained 700 and what the first latent is drawn around. With a `pace`
+    parts of the network's passes are used again (`sampling.reuse`).
     """
     preset, t = svd.preset, svd.preset.frames
     level = {} if start is None else {"sigma_max": start[0]}
     sigmas = SCHEDULES[preset.schedule](preset.steps, **level)
     scale = guidance.CURVES[preset.curve](preset.min_cfg, preset.max_cfg, t)
-    denoise = guidance.guided(svd.unet, condition, Guidance(scale, shape, sigmas))
+    reuse = None if pace is None else Reuse(pace, sigmas)
+    denoise = guidance.guided(svd.unet, condition, Guidance(scale, shape, sigmas), reuse=reuse)
     generator = torch.Generator().manual_seed(seed)
     b = len(condition.context)
     noise = torch.randn((b * t, *condition.concat.shape[1:]), generator=generator).to(condition.concat.device)

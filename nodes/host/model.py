@@ -21,7 +21,7 @@ from ...svd_core.models import ops as core_ops
 from ...svd_core.models.configs import UNetConfig
 from ...svd_core.models.unet import VideoUNet
 from ..convert import kept
-from . import finite, ops, windows
+from . import fast, finite, ops, windows
 from .hooks import HostHooks
 from .preview import show_whole_clip
 
@@ -65,7 +65,8 @@ class HostUNet(VideoUNet):
         t = num_video_frames or x.shape[0]
         if time_context is not None:  # one row a frame; a video is described by its first
             time_context = time_context[::t]
-        return super().forward(x, timesteps, context, y, t=t, time_context=time_context, hooks=hooks)
+        network = fast.reusing(super().forward, transformer_options, hooks, x.shape)
+        return network(x, timesteps, context, y, t=t, time_context=time_context, hooks=hooks)
 
     def _check(self, context: Tensor | None, y: Tensor | None) -> None:
         e, a = self.config.context_dim, self.config.adm_in_channels

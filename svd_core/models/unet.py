@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,6 +13,17 @@ from .configs import UNetConfig
 from .hooks import NO_HOOKS, Hooks
 from .ops import Ops, sinusoid
 from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock
+
+
+@dataclass
+class Deep:
+    """What enters the output block that `branch` blocks of skips lie outside of, besides the outermost one:
+    n c h w. A pass leaves it here, or, where it is given, runs the blocks outside of it alone
+    (DeepCache, 2312.00858).
+    """
+
+    branch: int = 0  # 0 to 10, of 12 blocks
+    h: Tensor | None = None
 
 
 def mlp(c_in: int, c_out: int, *, ops: Ops, **factory: Any) -> nn.Sequential:
@@ -80,12 +92,14 @@ class Encoder(nn.Module):
         time_context: Tensor | None = None,
         image_only: bool = False,
         features: Tensor | None = None,
+        deep: Deep | None = None,
         hooks: Hooks = NO_HOOKS,
     ) -> tuple[Tensor, list[Tensor], Pass]:
         """Arguments as of `VideoUNet.forward` -> the middle's output, the skips,
         and what every block was given.
 
-        `features` (b t) c h w join after the first convolution.
+        `features` (b t) c h w join after the first convolution. Where `deep` holds what lies inside, it is
+        what comes out, and the skips are those of the blocks outside.
         """
         emb = self.time_embed(sinusoid(c_noise, self.config.model_channels).to(x.dtype))
         emb = hooks.embedding(emb + self.label_emb(y.to(x.dtype)))
@@ -95,7 +109,9 @@ class Encoder(nn.Module):
 
         h = x.contiguous(memory_format=torch.channels_last)
         skips = []
-        for i, block in enumerate(self.input_blocks):
+        known = None if deep is None else deep.h
+        outer = len(self.input_blocks) if deep is None or known is None else deep.branch + 2
+        for i, block in enumerate(self.input_blocks[:outer]):
             hooks.enter_block("input", i)
             h = block(h, given)
             if features is not None:
@@ -104,6 +120,8 @@ class Encoder(nn.Module):
             skips.append(skip)
             del skip
 
+        if known is not None:
+            return known, skips, given
         hooks.enter_block("middle", 0)
         return hooks.after_middle(self.middle_block(h, given)), skips, given
 
@@ -145,6 +163,7 @@ class VideoUNet(Encoder):
         t: int,
         time_context: Tensor | None = None,
         image_only: bool = False,
+        deep: Deep | None = None,
         hooks: Hooks = NO_HOOKS,
     ) -> Tensor:
         """Predict v of b clips of t frames, rows ordered video by video.
@@ -152,11 +171,13 @@ class VideoUNet(Encoder):
         x (b t) 8 h w (c_in-scaled noisy latent, then the condition latent as it is), c_noise (b t),
         context (b t) l e, y (b t) a -> (b t) 4 h w. `time_context` b l e defaults to that of each clip's
         first frame; `image_only` skips every temporal layer, which is how single images are trained.
+        `deep` takes or gives what lies inside its branch.
         """
-        h, skips, given = self.encode(
-            x, c_noise, context, y, t=t, time_context=time_context, image_only=image_only, hooks=hooks
-        )
-        for i, block in enumerate(self.output_blocks):
+        options: dict[str, Any] = dict(time_context=time_context, image_only=image_only, hooks=hooks)
+        h, skips, given = self.encode(x, c_noise, context, y, t=t, deep=deep, **options)
+        for i, block in enumerate(self.output_blocks[-len(skips) :], len(self.output_blocks) - len(skips)):
+            if deep is not None and len(skips) == deep.branch + 2:
+                deep.h = h
             hooks.enter_block("output", i)
             h = torch.cat(
                 hooks.before_output(h, skips.pop()), dim=1

@@ -13,6 +13,7 @@ from ..signatures import Denoise
 
 if TYPE_CHECKING:
     from ..models.unet import VideoUNet
+    from .reuse import Reuse
 
 
 def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -25,12 +26,20 @@ def scalings(sigma: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     return c_skip, c_out, c_in, c_noise
 
 
-def denoiser(unet: VideoUNet, conditioning: Conditioning, *, t: int, hooks: Hooks = NO_HOOKS) -> Denoise:
+def denoiser(
+    unet: VideoUNet,
+    conditioning: Conditioning,
+    *,
+    t: int,
+    hooks: Hooks = NO_HOOKS,
+    reuse: Reuse | None = None,
+) -> Denoise:
     """The function denoise(x, sigma) of b clips of t frames: x (b t) 4 h w,
     sigma a scalar tensor -> the same shape.
 
     Latents are the encoder's times 0.18215. The condition latent joins after c_in and is not scaled by it.
     """
+    network = unet if reuse is None else reuse.of(unet)
     dtype = next(unet.parameters()).dtype
     rows = conditioning.per_frame(t)
     concat = rows.concat.to(dtype)
@@ -38,7 +47,7 @@ def denoiser(unet: VideoUNet, conditioning: Conditioning, *, t: int, hooks: Hook
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         c_skip, c_out, c_in, c_noise = (c.to(x.device) for c in scalings(sigma))
         x_in = torch.cat([(c_in * x).to(dtype), concat], dim=1)
-        F_x = unet(x_in, c_noise.expand(len(x)), rows.context, rows.vector, t=t, hooks=hooks)
+        F_x = network(x_in, c_noise.expand(len(x)), rows.context, rows.vector, t=t, hooks=hooks)
         return c_skip * x + c_out * F_x.to(x.dtype)
 
     return denoise

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -17,6 +19,9 @@ from ..models.hooks import NO_HOOKS, Hooks
 from ..models.unet import VideoUNet
 from ..signatures import Denoise
 from .denoiser import denoiser
+
+if TYPE_CHECKING:
+    from .reuse import Reuse
 
 # Scales over the frames
 
@@ -208,25 +213,32 @@ def guided(
     *,
     batched: bool = True,
     hooks: Hooks = NO_HOOKS,
+    reuse: Reuse | None = None,
 ) -> Denoise:
     """The guided denoise(x, sigma) of b clips of t frames: x (b t) 4 h w, sigma scalar -> denoised.
 
     `guidance` is the scale of each frame, t, or all of it. Where every scale is 1 the unconditional pass is
     not run. `batched` runs both passes as one batch; without it they run one after the other in half the
-    memory. Equal but for rounding.
+    memory. Equal but for rounding. `reuse` runs less of both.
     """
     run = guidance if isinstance(guidance, Guidance) else Guidance(guidance)
     t = len(run.scale)
-    D_c, D_u = (denoiser(unet, c, t=t, hooks=hooks) for c in (conditioning, conditioning.uncond()))
+    one = partial(denoiser, unet, t=t, hooks=hooks, reuse=reuse)
+    D_c, D_u = one(conditioning), one(conditioning.uncond())
     if batched:
-        both = denoiser(unet, Conditioning.cat([conditioning.uncond(), conditioning]), t=t, hooks=hooks)
+        both = one(Conditioning.cat([conditioning.uncond(), conditioning]))
+
+    def pair(x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        if not batched:
+            return D_c(x, sigma), D_u(x, sigma)
+        uncond, cond = both(torch.cat([x, x]), sigma).chunk(2)
+        return cond, uncond
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
         if bool((run.scale_at(sigma) == 1).all()):
             return D_c(x, sigma)
-        if batched:
-            uncond, cond = both(torch.cat([x, x]), sigma).chunk(2)
-            return run(cond, uncond, sigma)
-        return run(D_c(x, sigma), D_u(x, sigma), sigma)
+        if reuse is None:
+            return run(*pair(x, sigma), sigma)
+        return run(*reuse.pair(partial(D_c, x, sigma), partial(pair, x, sigma), float(sigma)), sigma)
 
     return denoise

@@ -196,6 +196,7 @@ def controls():
         "follow": ("PureSVDFollow", follow, 2),
         "orbit": ("PureSVDImageToOrbit", orbit, 2),
         "between": ("PureSVDBetween", between, 1),
+        "fast": ("PureSVDFast", {"model": model, "mode": "gentle"}, 0),
     }
     looks = {f"{key} seen": ("PreviewAny", {"source": [key, i]}) for key, (_, _, i) in made.items()}
     return {key: (kind, inputs) for key, (kind, inputs, _) in made.items()} | feeds | looks

@@ -175,6 +175,7 @@ TABLE = {
     "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
     "PureSVDInterpolate": {"source_fps": RATES},
     "PureSVDMotion": {},
+    "PureSVDFast": {},
     "PureSVDCameraMove": {
         "image": tensors(image_shapes(most=1)),
         "frames": CLIPS,
