@@ -17,6 +17,8 @@ from clients import command  # noqa: E402
 from scripts import cache, environment, host, server  # noqa: E402
 
 OURS = ("--slow", "--all", "--chromium")
+# a process a core, each with whole files: what a module starts, such as a server, is started once
+SHARED_OUT = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
 
 def main(arguments: list[str]) -> int:
@@ -32,7 +34,7 @@ def main(arguments: list[str]) -> int:
         install_chromium()
     cache.say(f"ComfyUI {found.version} in {found.path}\nPython in {python}")
     rest = [argument for argument in arguments if argument not in OURS]
-    line = [str(python), "-m", "pytest", *(["--slow"] if slow else []), *rest]
+    line = [str(python), "-m", "pytest", *SHARED_OUT, *(["--slow"] if slow else []), *rest]
     tests = subprocess.Popen(line, cwd=cache.ROOT, env=variables, stdin=subprocess.DEVNULL)
     try:
         return tests.wait()
