@@ -161,6 +161,31 @@ GRAPHS = {  # prompt -> graph
             replace(SAVE, title="5  Frames to file", note=SAVE.note.replace("step 2", "step 3")),
         ),
     ),
+    "train_a_lora": Graph(
+        "Train a LoRA",
+        "# A LoRA of your own\nHere it learns a pan to the left from one photo in minutes. Take clips of "
+        "your own, and a released checkpoint on a graphics card, for more.",
+        (
+            Group(
+                "1  Clips",
+                "One clip is **drawn here**, a camera that pans over the photo. Put *Load Video* and *Get "
+                "Video Components* in its place for clips of your own, one after the other.",
+                ("1 2",),
+            ),
+            Group(
+                "2  Train",
+                "60 steps show how it goes; **a movement wants hundreds**, and many clips. Cancel ends the "
+                "training and keeps what was learned. The report says how much memory it takes.",
+                ("3",),
+            ),
+            Group(
+                "3  Keep",
+                "The file lands in `output/loras`; put it into `models/loras` for *Load LoRA (SVD)*. The "
+                "curve is the loss, which should fall.",
+                ("4 5 6",),
+            ),
+        ),
+    ),
     "image_to_video_measured": Graph(
         "Image to Video, measured",
         "# What does the clip do?\n**Measure Video** says how fast it moves, how much of that is the camera, "

@@ -194,7 +194,31 @@ def cameras(studio: Studio) -> None:
     drawing.card(CARDS / "Lead the Camera.jpg", drawing.load(SAMPLE), "camera LoRAs", last)
 
 
-ALL = (interpolation, fit, motion, rate, augmentation, samplers, schedules, result, cards, chains, cameras)
+def training(studio: Studio) -> None:
+    """The card of *Train a LoRA*: the clip that teaches."""
+    prompt = json.loads((CARDS / "api" / "train_a_lora.json").read_text(encoding="utf-8"))
+    prompt = set_photo({key: prompt[key] for key in ("1", "2")}, studio.photo)
+    prompt["save"] = {"class_type": "SaveImage", "inputs": {"images": ["2", 0], "filename_prefix": "clip"}}
+    job = studio.client.wait(studio.client.queue(prompt), every=0.2)
+    files = [studio.base / "output" / item["filename"] for item in job["outputs"]["save"]["images"]]
+    shown = [drawing.load(file) for file in files[:: math.ceil(len(files) / 4)]]
+    drawing.card(CARDS / "Train a LoRA.jpg", drawing.load(SAMPLE), "train a LoRA", shown)
+
+
+ALL = (
+    interpolation,
+    fit,
+    motion,
+    rate,
+    augmentation,
+    samplers,
+    schedules,
+    result,
+    cards,
+    chains,
+    cameras,
+    training,
+)
 PICTURES = {function.__name__: function for function in ALL}
 
 
