@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from .checkpoint.load import SVD
@@ -39,10 +39,10 @@ def load(path: Path, *, dtype: torch.dtype = torch.float32, device: str = "cpu",
     return replace(svd, preset=replace(svd.preset, **preset))
 
 
-def open_photo(path: Path, preset: Preset) -> Tensor:
-    """A picture file, its centre cropped to the preset's size: 1 3 H W in [-1, 1]."""
+def open_photo(path: Path | BinaryIO, preset: Preset) -> Tensor:
+    """A picture file, upright, its centre cropped to the preset's size: 1 3 H W in [-1, 1]."""
     with Image.open(path) as file:
-        picture = file.convert("RGB")
+        picture = ImageOps.exif_transpose(file).convert("RGB")
     W, H = preset.width, preset.height
     w, h = min(picture.width, picture.height * W / H), min(picture.height, picture.width * H / W)
     left, top = (picture.width - w) / 2, (picture.height - h) / 2

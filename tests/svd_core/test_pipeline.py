@@ -30,6 +30,17 @@ def test_script_of_the_readme_makes_a_video(tmp_path, monkeypatch):
         assert (video.n_frames, video.size) == (14, (256, 256))
 
 
+def test_photo_is_turned_upright_as_its_camera_says(tmp_path):
+    """Orientation 6: the camera was held on its side, so that the picture's left column is its top row."""
+    picture = Image.new("RGB", (64, 64))
+    picture.paste((255, 0, 0), (0, 0, 32, 64))
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    picture.save(tmp_path / "phone.png", exif=turned)
+    x = pipeline.open_photo(tmp_path / "phone.png", Preset("square", 1, 64, 64))
+    assert x[0, 0].mean(1)[[0, 63]].tolist() == [1.0, -1.0]
+
+
 @pytest.fixture(scope="module")
 def svd():
     return pipeline.load(ROOT / "svd_core/nano/svd_nano.safetensors", steps=1, frames=2)
