@@ -1,6 +1,7 @@
 """A folder of photos becomes a folder of videos; starting again goes on where it was.
 
 python clients/batch.py PHOTOS --out FOLDER [--seeds 0 1 2] [--set NAME=VALUE] [--checkpoint FILE]
+python clients/batch.py PHOTOS --out FOLDER --server URL [URL ...] [--workflow FILE]
 """
 
 import argparse
@@ -15,7 +16,7 @@ if sys.version_info < (3, 10):  # noqa: UP036  older ones still get this far
     sys.exit("this needs Python 3.10 or newer; this one is " + sys.version.split()[0])
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from clients import command, crew, items, overview, plans, render  # noqa: E402
+from clients import command, crew, graph, items, overview, plans, render  # noqa: E402
 from clients.items import Item  # noqa: E402
 from clients.pool import Maker, Outcome, Pool, Task  # noqa: E402
 from clients.publish import Folder  # noqa: E402
@@ -51,8 +52,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the checkpoint, such as steps=20 or motion_bucket_id=90; several values of one "
-        "name give a video with each",
+        help="a setting of the checkpoint, such as steps=20, or of a server's workflow, such as "
+        "PureSVDSample.steps=20; several values of one name give a video with each",
     )
     found.add_argument("--checkpoint", type=Path, default=plans.EMBEDDED, help="default: the embedded one")
     found.add_argument(
@@ -62,6 +63,17 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--threads", type=int, default=0, help="of each worker (default: torch's choice)")
     found.add_argument("--workers", type=int, help="needs Ray, if more than 1")
     found.add_argument("--address", help="a Ray cluster, such as auto or 10.0.0.1:6379")
+    found.add_argument("--server", nargs="+", metavar="URL", help="let these ComfyUI servers make the videos")
+    found.add_argument(
+        "--workflow", type=Path, default=graph.WORKFLOW, help="what servers run, in API format"
+    )
+    found.add_argument(
+        "--seed-input",
+        default="PureSVDSample.seed",
+        metavar="NODE.INPUT",
+        help="what of the workflow takes --seeds (default: PureSVDSample.seed)",
+    )
+    command.add_options(found)
     found.add_argument(
         "--patience",
         type=float,

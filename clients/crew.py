@@ -31,6 +31,9 @@ class Crew:
 def hired(args: argparse.Namespace) -> Iterator[Crew]:
     """The crew a command line asks for; gone afterwards."""
     has_ray = has("ray")
+    if args.server and not args.address:  # a thread each is enough for waiting
+        yield Crew(Threads(), len(args.server))
+        return
     if (args.address or (args.workers or 1) > 1) and not has_ray:
         raise ValueError(MISSING)
     need = room(args.checkpoint)
@@ -40,6 +43,9 @@ def hired(args: argparse.Namespace) -> Iterator[Crew]:
         yield Crew(Threads(), 1, "cuda" if gpus else "cpu", args.threads, alone=not has_ray)
         return
     with on_ray.connected(args.address, workers, args.threads) as ray:
+        if args.server:
+            yield Crew(on_ray.Actors(ray, {"num_cpus": 0}), len(args.server))
+            return
         found = ray.cluster_resources()
         gpus = int(found.get("GPU", 0))
         if not args.workers:

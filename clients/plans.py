@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clients import items, render
+from clients import graph, items, render
+from clients.comfyui import address
 from clients.crew import Crew
 from clients.items import Item
-from clients.pool import Maker
+from clients.pool import Maker, Task
+from clients.served import Served, prompt_of
 from scripts import cache
 
 EMBEDDED = cache.ROOT / "svd_core" / "nano" / "svd_nano.safetensors"
@@ -25,7 +27,25 @@ class Plan:
 
 def make(args: argparse.Namespace, photos: Sequence[Path], crew: Crew) -> Plan:
     """ValueError where a setting, a checkpoint or a workflow cannot be used."""
-    return _of_checkpoint(args, photos, crew)
+    return _of_servers(args, photos) if args.server else _of_checkpoint(args, photos, crew)
+
+
+def _of_servers(args: argparse.Namespace, photos: Sequence[Path]) -> Plan:
+    if args.format != "webp" or args.dtype or args.workers or args.checkpoint != EMBEDDED:
+        raise ValueError(
+            "--checkpoint, --format, --dtype and --workers do not reach a server; use --workflow"
+        )
+    prompt = graph.read(args.workflow)
+    settings, seeds = items.choices(args.set), args.seeds or [None]
+    makers = [
+        Served(address(url), prompt, args.seed_input, args.timeout) for url in dict.fromkeys(args.server)
+    ]
+    for photo in photos:
+        graph.loaders(prompt, photo.name)
+    found = items.plan(photos, settings, seeds, {"workflow": prompt})
+    for item in {(str(i.settings), i.seed): i for i in found}.values():  # what cannot be set is said before
+        prompt_of(makers[0], Task("", b"", "", item.settings, item.seed, ""), f"photo{item.photo.suffix}")
+    return Plan(found, makers, {"workflow": args.workflow.name})
 
 
 def _of_checkpoint(args: argparse.Namespace, photos: Sequence[Path], crew: Crew) -> Plan:

@@ -63,8 +63,7 @@ def attempt(call: Callable[[], dict[str, bytes] | None]) -> Outcome:
         files = call() or {}
         return Outcome(files, time.monotonic() - start)
     except Unreachable as error:
-        whose = EITHER if getattr(error, "at_work", False) else WORKER
-        return Outcome(problem=str(error), whose=whose)
+        return Outcome(problem=str(error), whose=WORKER)
     except ValueError as error:
         return Outcome(problem=str(error), whose=getattr(error, "whose", ITEM))
     except Exception as error:  # out of memory, a device that is lost: another worker may manage
