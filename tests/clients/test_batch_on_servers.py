@@ -1,12 +1,16 @@
 """A batch on real servers: items of one that dies go to the others, each is published once."""
 
 import json
+import threading
+import time
 
 import pytest
 
 from clients import batch, publish
 from tests.clients.conftest import QUICK
 from tests.clients.test_client_on_a_server import shows
+from tests.conftest import host_path
+from tests.test_server import frames, small
 
 COLORS = ("red", "lime", "blue")
 
@@ -49,6 +53,34 @@ def test_what_cannot_be_set_is_said_before_anything_is_queued(desk, capsys, more
     assert run(desk, [photo], [desk.client.server], *more) == 1
     assert sentence in capsys.readouterr().err
     assert json.dumps(desk.client.get("/history")) == before
+
+
+@pytest.mark.slow
+def test_items_of_a_server_that_dies_go_to_the_others(start_server, desk, capsys):
+    """One of three is killed at work; every video equals the one that a single server makes."""
+    photos = [desk.photo(f"{i}.png", (20 * i, 255 - 20 * i, 99)) for i in range(12)]
+    prompt = small("photo.png", width=128, height=64, frames=3)
+    alone, out = desk.folder / "alone", desk.folder / "out"
+    assert run(desk, photos, [desk.client.server], "--out", str(alone), "--seeds", "3", prompt=prompt) == 0
+    with start_server(host_path()) as other, start_server(host_path()) as victim:
+        servers = [one.client.server for one in (desk.server, other, victim)]
+
+        def kill():
+            while not (out.is_dir() and results(out)) or not victim.client.get("/queue")["queue_running"]:
+                time.sleep(0.02)
+            victim.client.process.kill()
+
+        killer = threading.Thread(target=kill, daemon=True)
+        killer.start()
+        assert run(desk, photos, servers, "--seeds", "3", prompt=prompt) == 0, capsys.readouterr().err
+        killer.join()
+    assert f"{servers[2]}: no answer from" in capsys.readouterr().err
+    assert [path.name for path in results(out)] == [path.name for path in results(alone)]
+    assert len(results(out)) == 12
+    for path in results(out):
+        made, wanted = (frames(folder / path.name / "video.mp4") for folder in (out, alone))
+        assert len(made) == 3
+        assert all((one == other).all() for one, other in zip(made, wanted))
 
 
 def test_address_that_is_none_is_said(desk, capsys):
