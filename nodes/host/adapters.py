@@ -12,12 +12,14 @@ from torch import Tensor
 from ...svd_core.adapters.lora import Lora, read
 from ...svd_core.adapters.names import NATIVE, Layers
 from ...svd_core.adapters.report import describe
+from . import wired
 
 Strengths = Mapping[str, float]  # part -> strength; 0 leaves the part as it is
 
 
 def load(path: str, model) -> tuple[Lora, Layers, str]:
     """A LoRA file fitted to a MODEL, the MODEL's layers, and the report."""
+    wired.check(model)
     state = model.model.state_dict()
     shapes = {name[len(NATIVE) :]: tuple(t.shape) for name, t in state.items() if name.startswith(NATIVE)}
     layers = Layers(shapes)

@@ -6,12 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import comfy.model_base
 from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ...svd_core.sampling.reuse import Network, Pace, Reuse
-from . import hold, say
+from . import hold, say, wired
 from .hooks import HostHooks
 
 KEY = "puresvd_reuse"
@@ -19,11 +18,9 @@ KEY = "puresvd_reuse"
 
 def patch(model, pace: Pace):
     """A clone of the MODEL whose runs reuse features at this pace, and say on this node what that saved."""
-    if not isinstance(model.model, comfy.model_base.SVD_img2vid) or not hasattr(model.model, "where"):
-        raise ValueError(
-            f"this MODEL is {type(model.model).__name__}, not a Stable Video Diffusion of this pack; wire in "
-            "the one of Load Video Checkpoint"
-        )
+    wired.check(model)
+    if not hasattr(model.model, "where"):
+        raise ValueError("this MODEL is of another loader; wire in the one of Load Video Checkpoint")
     clone = model.clone()
     clone.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, KEY, partial(around_run, pace, say.listening()))
     clone.add_wrapper_with_key(WrappersMP.CALC_COND_BATCH, KEY, unconditional)

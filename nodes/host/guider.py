@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-import comfy.model_base
 import comfy.model_management
 import comfy.sample
 import comfy.samplers
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ...svd_core.control.hold import in_parts
 from ...svd_core.sampling.guidance import PLAIN, Guidance, Shape
-from . import hold
+from . import hold, wired
 from .progress import generator
 
 # Noise drawn between steps, apart from the latent noise of the same seed.
@@ -83,20 +82,10 @@ class FrameGuider(comfy.samplers.CFGGuider):
         )
 
 
-def check_video_model(model) -> None:
-    if not isinstance(
-        model.model, comfy.model_base.SVD_img2vid
-    ):  # SV3D is one too, and so are the host's own
-        raise ValueError(
-            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load"
-            " Video Checkpoint"
-        )
-
-
 def make_guider(
     model, positive, negative, scales: Callable[[int], Tensor], shape: Shape = PLAIN
 ) -> FrameGuider:
-    check_video_model(model)
+    wired.check(model)
     guider = FrameGuider(model, scales, shape)
     guider.set_conds(positive, negative)
     return guider

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import comfy.model_base
 from torch import Tensor
 
 from ...svd_core.control import hold
+from . import wired
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,18 +26,14 @@ class Hold:
         if D.shape != self.z.shape:
             raise ValueError(
                 f"the guide clip's latent has shape {tuple(self.z.shape)}, the sampled one {tuple(D.shape)}; "
-                "sample the latent of Follow Clip"
+                "give both the same size and number of frames, or sample the latent of Follow Clip"
             )
         return hold.held(D, self.z, self.mask)
 
 
 def patch(model, z: Tensor, mask: Tensor, strong_level: float):
     """A clone of the MODEL that holds the unscaled latent z t 4 h w where the mask t 1 h w is 1."""
-    if not isinstance(model.model, comfy.model_base.SVD_img2vid):
-        raise ValueError(
-            f"this MODEL is {type(model.model).__name__}, not Stable Video Diffusion; wire in the one of Load"
-            " Video Checkpoint"
-        )
+    wired.check(model)
     clone = model.clone()
     clone.set_model_sampler_post_cfg_function(Hold(model.model.process_latent_in(z), mask, strong_level))
     return clone

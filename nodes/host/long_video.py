@@ -23,7 +23,7 @@ from ...svd_core.quality.drift import Row
 from ...svd_core.quality.look import Look, look
 from ...svd_core.sampling.samplers import SAMPLERS, initial
 from .. import convert
-from . import continued, encoders, seam, two_frames
+from . import continued, encoders, seam, two_frames, wired
 from . import guider as host_guider
 from .continued import Eyes
 from .course import Course
@@ -70,7 +70,7 @@ class Maker:
     mended: Mended | None = None
 
     def __post_init__(self) -> None:
-        host_guider.check_video_model(self.model)
+        wired.check(self.model)
         self.candidate, self.end = 0, None
         self.token: tuple[int, Tensor] = (0, self.first.positive[0][0])  # frames of the video, and 1 1 e
         steps = len(self.recipe.sigmas) - 1

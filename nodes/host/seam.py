@@ -13,7 +13,7 @@ from ...svd_core.control.seam_repair import Mended
 from ...svd_core.quality import loops
 from ...svd_core.quality.report import Report
 from .. import convert
-from . import continued, encoders, two_frames
+from . import continued, encoders, two_frames, wired
 from . import guider as host_guider
 from .course import Course
 from .progress import apart
@@ -83,7 +83,7 @@ def mender(model, clip_vision, vae, repair: tuple, journey, numbers) -> Mender:
 
 def whole(model, pictures: list, journey, mender: Mender, *, loop: bool) -> tuple[Tensor, str, list[str]]:
     """The clip through pictures, a report of it, and what is wrong with it, in sentences."""
-    host_guider.check_video_model(model)
+    wired.check(model)
     course = Course(model, journey.steps * (len(pictures) - 1) + mender.steps)
     clips = two_frames.chain(model, pictures, journey, course)
     rows = bridge.met(clips, [picture.z for picture in pictures], evaluations=journey.evaluations)

@@ -16,7 +16,7 @@ from ...svd_core.control.bridge import Bridge
 from ...svd_core.control.two_frames import Ends, blend, flip
 from ...svd_core.sampling import guidance as curves
 from .. import convert
-from . import encoders
+from . import encoders, wired
 from . import guider as host_guider
 from .course import Course
 from .progress import apart, generator
@@ -51,7 +51,7 @@ class TwoFrameGuider(host_guider.FrameGuider):
 
 
 def make_guider(model, first: Picture, last: Picture, scales: Callable[[int], Tensor]) -> TwoFrameGuider:
-    host_guider.check_video_model(model)
+    wired.check(model)
     guider = TwoFrameGuider(model, scales)
     guider.inner_set_conds({FIRST: first.positive, LAST: last.positive, "negative": first.negative})
     return guider

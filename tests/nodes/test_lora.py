@@ -18,6 +18,14 @@ PARTS = (
 U = "diffusion_model."
 
 
+@pytest.mark.parametrize("node_id", ["PureSVDLoadLora", "PureSVDLoraHook"])
+def test_a_constant_in_place_of_the_model_is_refused(host, node_id):
+    """The host hands over what an HTTP client writes there."""
+    lora = {"lora_name": "svd-nano camera left (embedded)", "strength": 1.0} | dict.fromkeys(PARTS, 1.0)
+    with pytest.raises(ValueError, match="this MODEL is str, not Stable Video Diffusion; wire in"):
+        host.run(node_id, model="model", **lora)
+
+
 @pytest.fixture(scope="module")
 def base(ours):
     return {k: v.clone() for k, v in ours.model.model.diffusion_model.state_dict().items()}
