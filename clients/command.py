@@ -26,9 +26,12 @@ NOW_AND_THEN = 20.0  # seconds between two lines of progress where no terminal s
 class Stopped(KeyboardInterrupt):
     """A signal ended the command; everything that was begun is taken back on the way out."""
 
+    last = signal.SIGINT  # what a library's own KeyboardInterrupt, raised in this one's place, stands for
+
     def __init__(self, number: int = signal.SIGINT):
         super().__init__()
         self.number, self.note = number, ""
+        Stopped.last = signal.Signals(number)
 
 
 def run(main: Callable[[list[str]], int]) -> NoReturn:
@@ -39,7 +42,7 @@ def run(main: Callable[[list[str]], int]) -> NoReturn:
         status = main(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
-        status = 128 + getattr(stop, "number", signal.SIGINT)
+        status = 128 + getattr(stop, "number", Stopped.last)
         with contextlib.suppress(OSError):  # the terminal may be gone
             print(f"stopped{getattr(stop, 'note', '')}", file=sys.stderr, flush=True)
     except BrokenPipeError:  # whoever read our lines has gone

@@ -1,6 +1,7 @@
-"""Run the tests in an isolated environment against a real ComfyUI: [--slow] [--chromium] [pytest arguments].
+"""Run the tests against a real ComfyUI: [--slow] [--chromium] [--ray] [pytest arguments].
 
 --chromium installs what the browser tests need, where apt-get and root allow it; CI=1 means the same.
+--ray puts Ray into our own environment, for the slow tests of batches on a cluster.
 """
 
 import os
@@ -16,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from clients import command  # noqa: E402
 from scripts import cache, environment, host, server  # noqa: E402
 
-OURS = ("--slow", "--all", "--chromium")
+OURS = ("--slow", "--all", "--chromium", "--ray")
 # a process a core, each with whole files: what a module starts, such as a server, is started once
 SHARED_OUT = ("-n", "auto", "--maxprocesses", "4", "--dist", "loadfile")
 
@@ -32,6 +33,8 @@ def main(arguments: list[str]) -> int:
         variables["PURESVD_OLDER_HOSTS"] = os.pathsep.join(map(str, older))
     if "--chromium" in arguments or os.environ.get("CI"):
         install_chromium()
+    if "--ray" in arguments:
+        install_ray(python, found)
     cache.say(f"ComfyUI {found.version} in {found.path}\nPython in {python}")
     rest = [argument for argument in arguments if argument not in OURS]
     line = [str(python), "-m", "pytest", *SHARED_OUT, *(["--slow"] if slow else []), *rest]
@@ -55,6 +58,18 @@ def install_chromium() -> None:
         if done.returncode:
             cache.say("chromium could not be installed; the browser tests will say so")
             return
+
+
+def install_ray(python: Path, found: host.Host) -> None:
+    """Half a minute and 260 MB, so on request only, and never into a host's own Python."""
+    if cache.ask(python, "import ray").returncode == 0:
+        return
+    if python == found.python:
+        cache.say("Ray is not put into a host's own Python; its tests will be skipped")
+        return
+    cache.say("installing Ray for the tests of batches")
+    wanted = cache.ROOT / "requirements-ray.txt"
+    cache.run(python, "-m", "pip", "install", "-q", "-r", wanted, env=cache.clean())
 
 
 if __name__ == "__main__":

@@ -144,6 +144,7 @@ def test_nodes_that_die_lose_nothing(cluster, desk, tmp_path):
         cluster.remove_node(node, allow_graceful=False)
     assert run.wait(WAIT) == 0, run.said()
     desk.whole(out)
+    assert "its process or machine is gone" in run.said()
 
 
 def test_driver_that_is_killed_is_started_again(cluster, desk, tmp_path):
@@ -212,6 +213,16 @@ def test_full_disk_ends_the_run_and_room_lets_it_go_on(cluster, desk, small_disk
     again = desk.start(out, "--address", cluster.address)
     assert again.wait(WAIT) == 0, again.said()
     desk.whole(out)
+
+
+def test_signal_ends_the_run_in_a_line_and_with_its_status(cluster, desk, tmp_path):
+    out = tmp_path / "out"
+    run = desk.start(out, "--address", cluster.address)
+    wait_for(lambda: contents(out), f"no result: {run.said()}")
+    run.terminate()
+    assert run.wait(60) == 128 + signal.SIGTERM
+    assert run.said().endswith("stopped\n")
+    assert not [path for path in out.iterdir() if path.name.startswith(publish.ASIDE)]
 
 
 def test_cluster_that_is_not_there_is_one_sentence(desk, tmp_path):
