@@ -161,12 +161,15 @@ PATHS = mostly(
         [
             '{"paths": [{"points": [[0.5, 0.5], [0.7, 0.4]]}]}',
             (
-                '{"paths": [{"points": [[0.2, 0.5], [0.9, 1.4], [-3, 0]], "turn": 30, "scale": 0.5}], "pins":'
+                '{"paths": [{"points": [[0.2, 0.5], [0.9, 1.4], [-1, 0]], "turn": 30, "scale": 0.5}], "pins":'
                 " [[0.1, 0.1]]}"
             ),
         ]
     ),
-    st.text(max_size=20) | st.sampled_from(["{}", "[]", "null", '{"paths": [{"points": [[NaN, 0]]}]}']),
+    st.text(max_size=20)
+    | st.sampled_from(
+        ["{}", "[]", "null", '{"paths": [{"points": [[NaN, 0]]}]}', '{"paths": [[[-3, 0], [0, 0]]]}']
+    ),
 )
 
 TABLE = {
@@ -174,7 +177,9 @@ TABLE = {
     "PureSVDLoadParts": {"unet_name": PARTS, "vae_name": PARTS, "clip_name": PARTS},
     "PureSVDImageToVideo": {"image": tensors(image_shapes(most=2)), "width": SIZES, "height": SIZES},
     "PureSVDInterpolate": {"source_fps": RATES},
-    "PureSVDMotion": {},
+    "PureSVDMotion": {
+        "mean": mostly(st.sampled_from(["photo colour", "none"]), st.sampled_from(["photo", "statistics"]))
+    },
     "PureSVDFast": {},
     "PureSVDCameraMove": {
         "image": tensors(image_shapes(most=1)),
@@ -194,6 +199,8 @@ TABLE = {
         "image": tensors(image_shapes(most=1)),
         "size": st.sampled_from([64, 72]),
         "frames": CLIPS,
+        "orbit": mostly(st.sampled_from(["static", "wave"]), st.just("list")),
+        "ratio": mostly(st.floats(0.3, 1), st.floats(0, 1)),
         "azimuths": mostly(st.just(""), st.text(max_size=20)),
         "elevations": mostly(st.just(""), st.text(max_size=20)),
     },
@@ -208,6 +215,7 @@ TABLE = {
         "candidates": st.sampled_from([1, 2]),
         "end_image": tensors(image_shapes(most=1)),
         "begin": st.none(),
+        "close": mostly(st.sampled_from(["open", "loop"]), st.just("picture")),
     },
     "PureSVDBetween": {
         "start_image": tensors(image_shapes(most=1)),
