@@ -17,6 +17,7 @@ from svd_core.adapters.names import Layers
 from svd_core.models.unet import VideoUNet
 from svd_core.quality.measures import measure
 from svd_core.training import nano
+from svd_core.training.camera import RADIUS
 from tests.conftest import NANO
 
 for package in ("skimage", "sklearn"):
@@ -55,7 +56,7 @@ def seen(svd, name, *, size=256):
 def test_file_is_small_and_whole(movement):
     path, unet = nano.camera_lora(movement), VideoUNet(nano.UNET)
     shapes = {name: tuple(t.shape) for name, t in unet.state_dict().items()}
-    assert path.stat().st_size <= 2_500_000
+    assert path.stat().st_size <= (10_000_000 if movement == "in" else 2_500_000)
     assert set(read(path, Layers(shapes)).layers) == set(nano.attach_camera(unet, movement))
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["puresvd_lora"])["movement"] == movement
@@ -68,7 +69,12 @@ def test_camera_turns_round_and_strength_zero_changes_nothing(svd):
     assert all(torch.equal(t, still[name]) for name, t in svd.unet.state_dict().items())
 
 
-WAYS = {"left": ("pan", -1), "up": ("tilt", 1)}
+# the measure, which way, and how much is asked for: a zoom moves a picture by its rate times `RADIUS` widths
+WAYS = {
+    "left": ("pan", -1, ASKED),
+    "up": ("tilt", 1, ASKED),
+    "in": ("zoom", 1, ASKED / RADIUS),
+}
 
 
 def over_photographs(svd, of):
@@ -79,10 +85,10 @@ def over_photographs(svd, of):
 @pytest.mark.slow
 @pytest.mark.parametrize("movement", WAYS)
 def test_camera_goes_where_it_is_led(svd, movement):
-    of, way = WAYS[movement]
+    of, way, asked = WAYS[movement]
     found = way * over_photographs(led(svd, movement), of)
     assert (found > 0).sum() >= 7, found
-    assert found.mean() >= ASKED / 2, found
+    assert found.mean() >= asked / 2, found
 
 
 @pytest.mark.slow

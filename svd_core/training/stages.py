@@ -24,6 +24,7 @@ from ..models.image_encoder import CLIPVision
 from ..models.unet import VideoUNet
 from ..models.vae import VAE
 from . import autoencoder, diffusion, export, footage, library, lora, nano, pictures, state
+from .camera import MOVEMENTS
 from .loop import Loss, OnTrained, Run, Training, train
 
 VAE_STAGES, UNET_STAGES = ("vae", "temporal"), ("camera", "finish")
@@ -127,17 +128,31 @@ def train_camera(
     on_step: OnTrained | None = None,
 ) -> Training:
     """Train the LoRA that makes the embedded model's camera go one way, or go on with it, and write it."""
-    unet = build_unet(home, shipped)
-    nano.attach_camera(unet, movement)
-    vae = build_vae(home, shipped)
-    loss = diffusion.DiffusionLoss(footage.load(home), nano.camera_stage(movement), vae.encode)
     run = replace(nano.camera_run(movement), **changes)
-    training = trained(unet, loss, run, home, on_step)
+    unet, vae = build_unet(home, shipped), build_vae(home, shipped)
+    loss = diffusion.DiffusionLoss(footage.load(home), nano.camera_stage(movement), vae.encode)
+    if MOVEMENTS[movement].zoom:
+        if movement == "out":
+            unet.load_state_dict(averaged(home, nano.camera_run("in").name), strict=False)
+        training = trained(unet, loss, run, home, on_step)
+        adapted = nearest(movement, build_unet(home, shipped), training.averaged())
+    else:
+        nano.attach_camera(unet, movement)
+        training = trained(unet, loss, run, home, on_step)
+        adapted = training.ema
     facts = dict(movement=movement, model="svd-nano", steps=run.steps)
-    factors = {name: t.half() for name, t in lora.tensors(training.ema).items()}
+    factors = {name: t.half() for name, t in lora.tensors(adapted).items()}
     nano.LORAS.mkdir(exist_ok=True)
     write_safetensors(nano.camera_lora(movement), factors, {"puresvd_lora": json.dumps(facts)})
     return training
+
+
+def nearest(movement: str, unet: VideoUNet, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The factors that bring a network nearest to these weights."""
+    before = {name: t.clone() for name, t in unet.state_dict().items()}
+    names = nano.attach_camera(unet, movement)
+    lora.begin(unet, {name: weights[f"{name}.weight"] - before[f"{name}.weight"] for name in names})
+    return {name: p.detach() for name, p in unet.named_parameters() if p.requires_grad}
 
 
 @torch.no_grad()

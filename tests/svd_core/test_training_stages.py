@@ -226,6 +226,24 @@ def test_only_temporal_layers_learn_in_the_temporal_stage(networks):
     assert all("time_stack" in n or "mix_factor" in n or "time_mix_conv" in n for n in learning)
 
 
+def test_a_zooms_lora_is_what_comes_nearest_to_the_networks_change(networks):
+    """A change of rank 2 of every matrix is within reach of it, to rounding; a bias is not in a LoRA."""
+    unet, changed = VideoUNet(networks[0].config), {}
+    g = torch.Generator().manual_seed(0)
+    for name, weight in unet.state_dict().items():
+        low = torch.randn(len(weight.flatten(1)), 2, generator=g) if weight.ndim > 1 else None
+        added = 0 if low is None else low @ torch.randn(2, weight[0].numel(), generator=g)
+        changed[name] = weight + 0.01 * (added if low is None else added.view_as(weight))
+    before = {name: t.clone() for name, t in unet.state_dict().items()}
+    factors = stages.nearest("in", unet, changed)
+    names = {name.rpartition(".")[0] for name in factors}
+    assert len(names) > 20
+    for name in names:
+        up, down = factors[f"{name}.up"], factors[f"{name}.down"]
+        found = (up.flatten(1) @ down.flatten(1)).view_as(before[f"{name}.weight"])
+        assert_close(found, changed[f"{name}.weight"] - before[f"{name}.weight"], rtol=0, atol=1e-5)
+
+
 def test_later_run_overrides_what_it_trained_and_unknown_parts_are_left_out(tmp_path):
     model = torch.nn.Linear(2, 2)
     shipped = {"weight": torch.zeros(2, 2), "bias": torch.ones(2), "attention": torch.zeros(1)}
