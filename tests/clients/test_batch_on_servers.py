@@ -83,6 +83,19 @@ def test_items_of_a_server_that_dies_go_to_the_others(start_server, desk, capsys
         assert all((one == other).all() for one, other in zip(made, wanted))
 
 
+@pytest.mark.slow
+def test_actors_of_ray_follow_servers_too(desk, capsys):
+    pytest.importorskip("ray", reason="Ray is not installed: pip install -r requirements-ray.txt")
+    photos = [desk.photo(f"{color}.png", color) for color in COLORS]
+    servers = ["http://127.0.0.1:9", desk.client.server]
+    assert run(desk, photos, servers, "--address", "local") == 0, capsys.readouterr().err
+    for path in results(desk.folder / "out"):
+        assert shows(path / "video.mp4", path.name.rpartition("-")[0])
+    found = capsys.readouterr()
+    assert "3 made;" in found.out
+    assert f"{servers[0]}: no answer from" in found.err
+
+
 def test_address_that_is_none_is_said(desk, capsys):
     assert run(desk, [desk.photo()], ["http://"]) == 1
     assert "is not a server's address; use one such as" in capsys.readouterr().err
