@@ -138,15 +138,18 @@ class Pool:
 
         ValueError: no worker can be opened, or none has worked for `patience` seconds.
         """
-        waiting = deque(items)
+        waiting, ended = deque(items), list[tuple[Any, Outcome]]()
         try:
-            while waiting or self.working():
+            while waiting or ended or self.working():
                 self._start()
                 self._give(waiting, task_of, on_done)
-                for future in self.engine.wait(list(self.running), 0.5) if self.running else self._idle():
-                    self._take(future, waiting, on_done)
+                for item, outcome in ended:  # while their workers are at the next ones
+                    on_done(item, outcome)
                 on_wait()
                 self._check_patience(bool(waiting))
+                at_work = waiting or self.working()
+                ready = self._next() if at_work else []
+                ended = [end for future in ready if (end := self._take(future, waiting))]
         finally:
             self.stop()
 
@@ -176,26 +179,28 @@ class Pool:
             if task:
                 self.running[self.engine.submit(place.handle, task)] = place, item, task
 
-    def _idle(self) -> list[Any]:
+    def _next(self) -> list[Any]:
+        if self.running:
+            return self.engine.wait(list(self.running), 0.5)
         time.sleep(0.1)
         return []
 
-    def _take(self, future: Any, waiting: deque, on_done: Callable) -> None:
+    def _take(self, future: Any, waiting: deque) -> tuple[Any, Outcome] | None:
+        """The item that came to an end with a future, made or given up."""
         place, item, task = self.running.pop(future)
         outcome = self.engine.outcome(future)
         if task is None:
             self._opened(place, outcome)
-            return
+            return None
         if not outcome.whose or outcome.whose == ITEM:
             place.failures, self.moved = 0, time.monotonic()
-            on_done(item, outcome)
-            return
+            return item, outcome
         self._rest(place, outcome)
         self.tries[task.id] = self.tries.get(task.id, 0) + (outcome.whose == EITHER)
         if self.tries[task.id] >= TRIES:
-            on_done(item, outcome)
-        else:
-            waiting.appendleft(item)
+            return item, outcome
+        waiting.appendleft(item)
+        return None
 
     def _opened(self, place: Place, outcome: Outcome) -> None:
         if outcome.whose == ITEM:  # what cannot be opened will not be opened the next time either

@@ -57,6 +57,19 @@ def test_one_worker_makes_items_in_order():
     assert [item for item, _ in made([Scripted()], ITEMS)] == ITEMS
 
 
+def test_worker_is_at_its_next_item_while_one_is_published():
+    worker, seen = Scripted(), []
+
+    def published(item, outcome):
+        end = time.monotonic() + 5
+        while len(worker.done) < min(len(seen) + 2, 3) and time.monotonic() < end:
+            time.sleep(0.001)
+        seen.append(len(worker.done))
+
+    Pool(Threads(), [worker]).run(ITEMS[:3], task_of, published)
+    assert seen == [2, 3, 3]
+
+
 def test_every_item_is_made_once_by_many_workers():
     workers = [Scripted() for _ in range(5)]
     found = made(workers, ITEMS)
