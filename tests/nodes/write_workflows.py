@@ -635,7 +635,43 @@ GRAPHS |= {
         ),
     ),
 }
-WIDGETS = ("CURVE", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3")
+GRAPHS |= {
+    "image_to_video_native_beside": Graph(
+        "Image to Video, native beside ours",
+        "# ComfyUI's own nodes beside PureSVD's\nThe same checkpoint, photo, numbers and seed twice; "
+        "**Compare Images** lays one over the other.",
+        (
+            replace(
+                PHOTO,
+                note="The seed is **one for both**. With `svd` or `svd_xt` type its size, frames and "
+                "guidance into the native nodes too. Wire **Image Only Checkpoint Loader** into their column "
+                "to compare that as well.",
+                columns=("1 2 14",),
+            ),
+            Group(
+                "2  Native nodes",
+                "The image encoder sees the middle of the photo, and the noise on it is twice the stated "
+                "level and **depends on what ran before**.",
+                ("8 9", "10 11"),
+            ),
+            Group(
+                "3  The same with PureSVD",
+                "The image encoder sees the whole photo, and the noise on it has a **seed of its own**. "
+                "`compatibility` **native** gives the native numbers.",
+                ("3", "4 5"),
+            ),
+            Group(
+                "4  Compare",
+                "Move the pointer over the picture: **native to the left, PureSVD to the right**, frame by "
+                "frame. The file plays both clips side by side.",
+                ("12", "13 6 7"),
+            ),
+        ),
+    ),
+}
+WIDGETS = ("CURVE", "INT", "FLOAT", "STRING", "BOOLEAN", "COMBO", "COMFY_DYNAMICCOMBO_V3", "IMAGECOMPARE")
+NOT_STORED = ("IMAGECOMPARE",)  # widgets that only show what a run made
+DRAWN_ANEW = ("PrimitiveInt",)  # its number is a seed here; by itself it stays
 WIDTH, GAP, SLOT, WIDGET, FRAME, TITLE = 320, 40, 20, 24, 14, 30
 HEAD, NOTE, CHARACTERS = (
     40,
@@ -647,6 +683,7 @@ SHOWS = {
     "PureSVDCameraMove": 220,
     "PureSVDDrag": 250,
     "PureSVDImageToOrbit": 240,
+    "ImageCompare": 340,
     "LoadImage": 250,
     "LoadVideo": 250,
     "SaveVideo": 340,
@@ -691,6 +728,8 @@ def widget_values(cls, given: dict) -> list:
     for name, kind, options in inputs(cls):
         if not is_widget(kind, options) or (name not in given and "default" not in options):
             continue
+        if kind in NOT_STORED:
+            continue
         linked = isinstance(given.get(name), list)
         values.append(options.get("default") if linked else given.get(name, options.get("default")))
         if after := options.get("control_after_generate"):
@@ -714,6 +753,8 @@ def ui_node(key: str, entry: dict, cls, *, named: bool) -> dict:
         if not str(entry["inputs"].get(name)).endswith(EMBEDDED)
     }
     values = widget_values(cls, entry["inputs"] | unset)
+    if entry["class_type"] in DRAWN_ANEW:
+        values[-1] = "randomize"
     ours = entry["class_type"].startswith("PureSVD")
     properties = {"Node name for S&R": entry["class_type"], "cnr_id": "puresvd" if ours else "comfy-core"}
     texts = [value.removeprefix(WHOLE) for value in entry["inputs"].values() if isinstance(value, str)]
