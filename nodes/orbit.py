@@ -74,7 +74,9 @@ class PureSVDImageToOrbit(io.ComfyNode):
             x = convert.pixels(image)
             encoders.frame(x, size, size, "crop")  # refuses a photo too narrow to be cropped
             view = convert.image(convert.fit(x, size, size, "crop"))
-            pair = encoders.native_orbit(clip_vision, vae, convert.rgb(image), size, frames, elevation)
+            pair = encoders.native_orbit(
+                clip_vision, vae, convert.rgb(image).float(), size, frames, elevation
+            )
             return io.NodeOutput(*pair, convert.empty_latent(frames, size, size), view)
         photo = convert.one_photo(image)
         alpha = cut_out(image, mask, photo.shape[-2], photo.shape[-1])

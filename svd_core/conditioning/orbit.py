@@ -89,7 +89,9 @@ def centred(photo: Tensor, alpha: Tensor, *, ratio: float = FILLED, side: int = 
     """
     rows, columns = (alpha[0, 0] > 0).nonzero(as_tuple=True)
     if not len(rows):
-        raise ValueError("the mask shows no object; paint the object white, or invert the mask of Load Image")
+        raise ValueError(
+            "the mask shows no object; give it one that is white, or invert the mask of Load Image"
+        )
     top, bottom, left, right = (
         int(rows.min()),
         int(rows.max()) + 1,
