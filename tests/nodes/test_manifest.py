@@ -7,6 +7,8 @@ import os
 import pytest
 import torch
 
+from svd_core.training.nano import CAMERAS
+
 CLIP = torch.linspace(0, 1, 2 * 4 * 6 * 3).reshape(2, 4, 6, 3)
 
 
@@ -109,7 +111,7 @@ def test_weights_that_are_not_in_the_hosts_lists_are_hashed_too(host, write):
     }
     _, found = write(prompt)
     statistics.unlink()
-    assert len(loras) == 3
+    assert len(loras) == len(CAMERAS)
     assert found["weights"] == {name: sha256(path) for name, path in loras.items()} | {
         files.EMBEDDED: sha256(files.EMBEDDED_FILE),
         f"{files.STATISTICS}/mean.safetensors": hashlib.sha256(b"mean").hexdigest(),
