@@ -48,10 +48,18 @@ def test_every_name_holds_longer_than_the_one_before_it():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["astronaut.png", "chelsea.png", "coffee.png"])
 @torch.no_grad()
-def test_the_video_follows_more_closely_from_loose_to_strict():
+def test_the_video_follows_more_closely_from_loose_to_strict(name):
+    """Measured: 0.58, 0.93, 0.95 of the way on the first, 0.33, 0.89, 0.96 and 0.36, 0.81, 0.92; the clip
+    itself, through the autoencoder, 0.95, 0.96, 0.92. A night sky hides the way: there even that shows 0.46.
+    """
+    for package in ("skimage", "sklearn"):
+        pytest.importorskip(package)
+    from svd_core.training import judge
+
     svd = pipeline.load(FILE, motion_bucket_id=40)
-    photo, t = pipeline.open_photo(ROOT / "assets" / "sample.jpg", svd.preset), svd.preset.frames
+    photo, t = judge.photograph(name, size=SIDE), svd.preset.frames
     H = camera.homographies("pan", -SHARE * progress(t=t), width=SIDE, height=SIDE)
     clip, mask = camera.film(photo / 2 + 0.5, H)
     z = torch.cat([svd.vae.encode(frame[None] * 2 - 1) for frame in clip]) * SCALE
