@@ -81,8 +81,8 @@ class Reuse:
     ) -> Tensor:
         """Arguments of the network after a name for the kind of pass -> F (b t) 4 h w"""
         kept, at = self.kept.setdefault(kind, Kept()), float(c_noise.flatten()[0])
-        cost = self._share(math.exp(4 * at)) * kept.error
         if self._fresh(kept, at, x):
+            cost = self._share(math.exp(4 * at)) * kept.error
             if self.risk + cost <= self.pace.tolerance:
                 self.reused, self.risk = self.reused + 1, self.risk + cost
                 return unet(x, c_noise, *args, deep=kept.deep, **kw)
@@ -90,7 +90,8 @@ class Reuse:
         new = Deep(self.pace.branch)
         F_x = unet(x, c_noise, *args, deep=new, **kw)
         self.whole += 1
-        if self._fitting(kept, x) and kept.refreshes % 2 and self.exact_from is None:
+        wanted = self.pace.tau > 0 and self.exact_from is None and kept.refreshes % 2
+        if wanted and self._fitting(kept, x):
             stale = unet(x, c_noise, *args, deep=kept.deep, **kw)
             self.probes += 1
             kept.error = difference(x, c_noise, stale, F_x)
@@ -115,8 +116,7 @@ class Reuse:
         if self.pace.uncond_every > 1:
             new = D - D_u
             if self.delta is not None and self.delta.shape == new.shape:
-                apart = (new - self.delta).float().square().mean().sqrt()
-                self.delta_error = float(apart / D.float().square().mean().sqrt().clamp_min(1e-12))
+                self.delta_error = relative(new - self.delta, D)
             self.delta = new
         return D, D_u
 
@@ -165,5 +165,10 @@ def difference(x: Tensor, c_noise: Tensor, F_a: Tensor, F_b: Tensor) -> float:
     sigma = (4 * c_noise.float()).exp().view(-1, 1, 1, 1)
     c_skip, c_out, c_in, _ = scalings(sigma)
     D = c_skip * x[:, :4].float() / c_in + c_out * F_b.float()
-    apart = c_out * (F_a.float() - F_b.float())
-    return float(apart.square().mean().sqrt() / D.square().mean().sqrt().clamp_min(1e-12))
+    return relative(c_out * (F_a.float() - F_b.float()), D)
+
+
+def relative(apart: Tensor, whole: Tensor) -> float:
+    """Root mean square of a difference beside that of what it is a difference of."""
+    a, b = (x.float().square().mean().sqrt() for x in (apart, whole))
+    return float(a / b.clamp_min(1e-12))
