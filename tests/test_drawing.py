@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import mouse
+
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parent.parent
 WORDS = {name: [name, name] for name in ("path", "outline", "pin", "remove", "undo", "redo", "play")}
@@ -70,11 +72,7 @@ class Sheet:
         return box["x"] + x * box["width"], box["y"] + y * box["height"]
 
     def drag(self, *places):
-        self.page.mouse.move(*self.at(*places[0]))
-        self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*self.at(*place), steps=4)
-        self.page.mouse.up()
+        mouse.drag(self.page, *(self.at(*place) for place in places))
 
     def press(self, *keys):
         for key in keys:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from clients.graph import videos
 from svd_core.control.paths import parse
+from tests import mouse
 from tests.nodes import test_editor
 
 pytestmark = pytest.mark.browser
@@ -78,11 +79,7 @@ class Sheet:
         return box["left"] + x * box["width"], box["top"] + y * box["height"]
 
     def drag(self, *places):
-        self.page.mouse.move(*self.at(*places[0]))
-        self.page.mouse.down()
-        for place in places[1:]:
-            self.page.mouse.move(*self.at(*place), steps=4)
-        self.page.mouse.up()
+        mouse.drag(self.page, *(self.at(*place) for place in places))
 
     def touch(self, *places):
         """The same with one finger."""
