@@ -1,4 +1,5 @@
 """python -m benchmarks [--size SIZE] [--dtype TYPE] [--rounds N] [--frames N …] [--load FILE] [--json FILE]
+python -m benchmarks rehearsal: the same on a pretended GPU, counted
 
 One table of PureSVD, ComfyUI's native classes (COMFYUI_PATH) and diffusers on shared random weights:
 median time ratio over alternating rounds, peak memory beyond weights in fresh processes,
@@ -12,18 +13,19 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 from pathlib import Path
 
 import torch
 
-from . import load, measure, peers
+from . import load, measure, peers, rehearsal, sizes
 
 MIB = 2**20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.split("\n\n")[1])
-    parser.add_argument("--size", choices=peers.SIZES, default="small")
+    parser.add_argument("--size", choices=sizes.SIZES, default="small")
     parser.add_argument(
         "--full", action="store_const", const="full", dest="size", help="14 x 576 x 1024, for a GPU"
     )
@@ -70,7 +72,7 @@ def run(args: argparse.Namespace) -> dict:
 
 def case(name: str, names: list[str], args: argparse.Namespace, limit: dict[str, float]) -> list[dict]:
     """One block of the table."""
-    cases = peers.CASES[name](peers.sized(args.size), getattr(torch, args.dtype), args.device, names)
+    cases = peers.CASES[name](sizes.sized(args.size), getattr(torch, args.dtype), args.device, names)
     flops, moved = measure.work(cases["PureSVD"])
     least = max(flops / limit["flops_per_s"], moved / limit["bytes_per_s"])
     error = measure.errors(cases)
@@ -105,7 +107,7 @@ def growth(args: argparse.Namespace) -> list[dict]:
     """Memory of our decode by frames, beside the one full-resolution activation that a clip needs."""
     rows = []
     for t in args.frames:
-        size = peers.sized(f"{args.size}/{t}")
+        size = sizes.sized(f"{args.size}/{t}")
         clip = t * size.vae_ch * 64 * size.vae_h * size.vae_w * getattr(torch, args.dtype).itemsize
         peak = measure.peak_memory("decode", f"{args.size}/{t}", args.dtype, args.device, "PureSVD")
         rows.append({"case": "frames", "peer": "PureSVD", "frames": t, "peak": peak, "activation": clip})
@@ -132,4 +134,4 @@ def loading(args: argparse.Namespace) -> list[dict]:
 
 
 if __name__ == "__main__":
-    main()
+    rehearsal.main(sys.argv[2:]) if sys.argv[1:2] == ["rehearsal"] else main()

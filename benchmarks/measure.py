@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
-from .peers import CASES, Cases, Size, sized
+from .peers import CASES, Cases
+from .sizes import Size, sized
 
 
 def seconds(run: Callable[[], torch.Tensor]) -> float:

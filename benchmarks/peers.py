@@ -10,7 +10,6 @@ import importlib
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 
 import torch
 
@@ -21,61 +20,41 @@ from svd_core.models.configs import UNetConfig, VAEConfig
 from svd_core.models.unet import VideoUNet
 from svd_core.models.vae import VAE
 
+from .sizes import Size
+
 Cases = dict[str, Callable[[], torch.Tensor]]
 IDS = (6.0, 127.0, 0.02)
 IMAGES = 4
 
 
-@dataclass(frozen=True)
-class Size:
-    """What is run: a U-Net width, latent frames and height and width, and the same for the decoder."""
+def native(*, fused_attention: bool = False) -> bool:
+    """Import the host's model classes on the CPU if COMFYUI_PATH names a host.
 
-    model_channels: int
-    t: int
-    h: int
-    w: int
-    vae_ch: int
-    vae_h: int
-    vae_w: int
-
-
-SIZES = {
-    "tiny": Size(64, 4, 8, 16, 32, 8, 16),
-    "small": Size(192, 14, 24, 40, 128, 16, 28),
-    "clip": Size(192, 14, 32, 56, 128, 32, 56),
-    "large": Size(64, 4, 8, 16, 32, 64, 112),  # frames of the bytes of clip for a quarter of the work
-    "full": Size(320, 14, 72, 128, 128, 72, 128),
-    "full-xt": Size(320, 25, 72, 128, 128, 72, 128),
-}
-
-
-def sized(name: str) -> Size:
-    """A named size, or one with another number of frames: "small" or "small/28"."""
-    name, _, frames = name.partition("/")
-    return replace(SIZES[name], t=int(frames)) if frames else SIZES[name]
-
-
-def native() -> bool:
-    """Import the host's model classes on the CPU if COMFYUI_PATH names a host."""
+    `fused_attention` has them choose torch's attention, as they do by themselves on a GPU.
+    """
     path = os.environ.get("COMFYUI_PATH") or os.environ.get("PURESVD_HOST")
     if not path:
         return False
     if path not in sys.path:
         sys.path.insert(0, path)
-        importlib.import_module("comfy.cli_args").args.cpu = not torch.cuda.is_available()
+        args = importlib.import_module("comfy.cli_args").args
+        args.cpu, args.use_pytorch_cross_attention = not torch.cuda.is_available(), fused_attention
     importlib.import_module("comfy.model_management")
     return True
 
 
-def seeded(module: torch.nn.Module, dtype: torch.dtype) -> torch.nn.Module:
-    """Random weights whose activations neither die nor explode."""
+def seeded(module: torch.nn.Module, dtype: torch.dtype, device: str) -> torch.nn.Module:
+    """Random weights, for a module on the meta device, whose activations neither die nor explode."""
     g = torch.Generator().manual_seed(0)
+    tensors = {}
     for name, p in module.named_parameters():
         if p.dim() > 1:
-            torch.nn.init.normal_(p, std=p[0].numel() ** -0.5, generator=g)
+            value = torch.empty(p.shape, device="cpu").normal_(std=p[0].numel() ** -0.5, generator=g)
         else:
-            torch.nn.init.constant_(p, 1.0 if name.endswith("weight") else 0.0)
-    return module.to(dtype).eval().requires_grad_(False)
+            value = torch.full(p.shape, 1.0 if name.endswith("weight") else 0.0, device="cpu")
+        tensors[name] = value.to(device, dtype)
+    module.load_state_dict(tensors, assign=True)
+    return module.eval().requires_grad_(False)
 
 
 # U-Net
@@ -152,7 +131,7 @@ def guided_step(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -
 
 
 def _steps(size: Size, dtype: torch.dtype, device: str, peers: list[str], videos: int) -> Cases:
-    ours = seeded(VideoUNet(unet_config(size), device=device), dtype)
+    ours = seeded(VideoUNet(unet_config(size), device="meta"), dtype, device)
     g = torch.Generator().manual_seed(1)
     x = torch.randn(videos * size.t, 8, size.h, size.w, generator=g).to(device, dtype)
     context = torch.randn(videos, 1, 1024, generator=g).to(device, dtype)
@@ -208,18 +187,32 @@ def _native_vae(ours: VAE) -> torch.nn.Module:
     single = {k.split(".", 1)[1]: v for k, v in ours.state_dict().items()}
     quant = single.pop("quant_conv.weight"), single.pop("quant_conv.bias")  # its class has none
     names = "encoder.conv_out.weight", "encoder.conv_out.bias"
-    single.update(zip(names, layouts.fold_quant_conv(*(single[name] for name in names), *quant)))
-    return importlib.import_module("comfy.sd").VAE(sd=single, dtype=torch.float32).first_stage_model.eval()
+    folded = layouts.fold_quant_conv(*(single[name] for name in names), *quant)
+    single.update((name, tensor.to(quant[0].dtype)) for name, tensor in zip(names, folded))
+    module, c = "comfy.ldm.modules.", ours.config
+    sizes = dict(z_channels=c.z_channels, ch=c.ch, ch_mult=c.ch_mult, num_res_blocks=c.num_res_blocks)
+    sizes |= dict(double_z=True, in_channels=3, out_ch=3, resolution=256, attn_resolutions=[], dropout=0.0)
+    time = dict(video_kernel_size=[3, 1, 1], alpha=0.0)
+    with torch.device("meta"):
+        model = importlib.import_module("comfy.ldm.models.autoencoder").AutoencodingEngine(
+            regularizer_config={"target": "comfy.ldm.models.autoencoder.DiagonalGaussianRegularizer"},
+            encoder_config={"target": module + "diffusionmodules.model.Encoder", "params": sizes},
+            decoder_config={"target": module + "temporal_ae.VideoDecoder", "params": sizes | time},
+        )
+    model.load_state_dict(single, assign=True)
+    return model.eval().requires_grad_(False)
 
 
-def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
+def vae_decode(
+    size: Size, dtype: torch.dtype, device: str, peers: list[str], memory: int | None = None
+) -> Cases:
     """Latents of a clip to frames: ours in bounded memory, others in one shot (all else changes pixels)."""
-    ours = seeded(VAE(vae_config(size), device=device), dtype)
+    ours = seeded(VAE(vae_config(size), device="meta"), dtype, device)
     z = torch.randn(size.t, 4, size.vae_h, size.vae_w, generator=torch.Generator().manual_seed(2)).to(
         device, dtype
     )
-    cases: Cases = {"PureSVD": lambda: decode(ours, z, t=size.t)}
-    if "native" in peers and dtype == torch.float32 and size.vae_ch == 128:  # the only width the host builds
+    cases: Cases = {"PureSVD": lambda: decode(ours, z, t=size.t, memory=memory)}
+    if "native" in peers:
         native_model = _native_vae(ours)
         cases["native"] = lambda: native_model.decode(z)
     if "diffusers" in peers:
@@ -230,11 +223,11 @@ def vae_decode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) ->
 
 def vae_encode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) -> Cases:
     """A batch of images to the means of their latents."""
-    ours = seeded(VAE(vae_config(size), device=device), dtype)
+    ours = seeded(VAE(vae_config(size), device="meta"), dtype, device)
     g = torch.Generator().manual_seed(3)
     x = torch.rand(IMAGES, 3, 8 * size.vae_h, 8 * size.vae_w, generator=g).mul(2).sub(1).to(device, dtype)
     cases: Cases = {"PureSVD": lambda: ours.encode(x)}
-    if "native" in peers and dtype == torch.float32 and size.vae_ch == 128:
+    if "native" in peers:
         native_model = _native_vae(ours)
         cases["native"] = lambda: native_model.encode(x)
     if "diffusers" in peers:
