@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -20,12 +21,12 @@ def finite(apply: Callable[[Tensor], Tensor], x: Tensor, what: str) -> Tensor:
     The second result is float32 where it does not fit into half precision either.
     """
     y = apply(x)
-    if y.dtype not in HALF or y.sum(dtype=torch.float32).isfinite():
+    if y.dtype not in HALF or math.isfinite(y.sum(dtype=torch.float32)):
         return y
     log.warning("%s overflowed in %s at %s; repeated in float32", what, y.dtype, tuple(y.shape))
     exact = apply(x.float())
     half = exact.to(y.dtype)
-    return half if half.sum(dtype=torch.float32).isfinite() else exact
+    return half if math.isfinite(half.sum(dtype=torch.float32)) else exact
 
 
 def call(module: nn.Module, x: Tensor, **options: Any) -> Tensor:

@@ -43,6 +43,13 @@ def runs_bfloat16() -> bool:
     return any(supported() for supported in found if supported)
 
 
+def layout(device: torch.device) -> torch.memory_format:
+    """How images lie in memory: channels last on a CPU, where frames, tokens and time columns are then views
+    of it; elsewhere channels first, since CUDA's group norm copies all else.
+    """
+    return torch.channels_last if device.type == "cpu" else torch.contiguous_format
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """... c_in -> ... c_out; on a CPU a 1x1 convolution: oneDNN is 2 (bfloat16: 1.2) times faster."""
     rows = x.shape[:-1].numel()

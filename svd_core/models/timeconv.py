@@ -10,6 +10,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -31,6 +32,16 @@ def to_frames(x: Tensor, h: int) -> Tensor:
     """b c t (h w) -> (b t) c h w; the inverse view of `to_time`."""
     rows = x.permute(0, 2, 3, 1)
     return rows.reshape(-1, h, rows.shape[2] // h, rows.shape[3]).permute(0, 3, 1, 2)
+
+
+def add_in_time(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """x + y, b t c h w each, and the same memory as b c t (h w), which is contiguous: what `to_time` is to
+    channels-last frames, for those whose channels come first.
+    """
+    b, t, c, h, w = x.shape
+    columns = x.new_empty(b, c, t, h * w)
+    frames = columns.view(b, c, t, h, w).transpose(1, 2)
+    return torch.add(x, y, out=frames), columns
 
 
 @cache

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from .hooks import Hooks
     from .ops import Ops
 
+PIECE = 131072  # rows of a feed-forward layer at a time; fewer on a CPU, where they stay in the cache
+
 
 class Attention(nn.Module):
     """Multi-head attention of b n c tokens over themselves or a context."""
@@ -67,8 +69,11 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        gate = F.gelu(gate)
-        return gate * value if torch.is_grad_enabled() else gate.mul_(value)
+        if torch.is_grad_enabled():
+            return F.gelu(gate) * value
+        if x.device.type == "cpu":  # a gate of its own: the next product would copy the half of a wider one
+            return F.gelu(gate).mul_(value)
+        return torch.ops.aten.gelu_(gate).mul_(value)
 
 
 class FeedForward(nn.Module):
@@ -78,16 +83,17 @@ class FeedForward(nn.Module):
             GEGLU(c, 4 * c, ops=ops, **factory), nn.Identity(), ops.Linear(4 * c, c, **factory)
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        """n s c -> n s c; without gradients in pieces, so that the 8c-wide activation is never whole."""
-        rows = x.reshape(-1, x.shape[-1])
-        piece = 2048 if x.device.type == "cpu" else 65536
-        if torch.is_grad_enabled() or len(rows) <= piece:
-            return self.net(x)
-        y = torch.empty_like(rows)
-        for source, target in zip(rows.split(piece), y.split(piece)):
-            target.copy_(self.net(source))
-        return y.view(x.shape)
+    def forward(self, x: Tensor, norm: nn.Module) -> Tensor:
+        """x + net(norm(x)), n s c; without gradients x is overwritten, in pieces,
+        so that the 8c-wide activation is never whole.
+        """
+        if torch.is_grad_enabled():
+            return self.net(norm(x)).add_(x)
+        x = x.contiguous()
+        piece = 2048 if x.device.type == "cpu" else PIECE
+        for rows in x.view(-1, x.shape[-1]).split(piece):
+            rows.add_(self.net(norm(rows)))
+        return x
 
 
 class SpatialBlock(nn.Module):
@@ -105,15 +111,15 @@ class SpatialBlock(nn.Module):
         if hooks.patched() or context.shape[1] > 1:
             return self.full(x, context, hooks)
         x = self.attn1(self.norm1(x), hooks).add_(x)
-        x = x + self.attn2.constant(context)
-        return self.ff(self.norm3(x)).add_(x)
+        x = added(x, self.attn2.constant(context))
+        return self.ff(x, self.norm3)
 
     def full(self, x: Tensor, context: Tensor, hooks: Hooks) -> Tensor:
         """The same with any number of context tokens and the host's patches."""
         y = self.norm1(x)
         x = hooks.after_self_attention(x + self.attn1.full("attn1", y, y, hooks))
         x = x + self.attn2.full("attn2", self.norm2(x), context, hooks)
-        return self.ff(self.norm3(x)).add_(x)
+        return self.ff(x, self.norm3)
 
 
 class TimeBlock(SpatialBlock):
@@ -125,13 +131,18 @@ class TimeBlock(SpatialBlock):
         self.ff_in = FeedForward(c, ops=ops, **factory)
 
     def forward(self, x: Tensor, context: Tensor, t: int, hooks: Hooks) -> Tensor:
-        """x (b t) s c, context b l e -> (b t) s c"""
-        x = self.ff_in(self.norm_in(x)).add_(x)
+        """x (b t) s c, which is overwritten, context b l e -> (b t) s c"""
+        x = self.ff_in(x, self.norm_in)
         if hooks.patched() or context.shape[1] > 1:
             s = x.shape[1]
             columns = rearrange(x, "(b t) s c -> (b s) t c", t=t)
             columns = self.full(columns, context.repeat_interleave(s, dim=0), hooks)
             return rearrange(columns, "(b s) t c -> (b t) s c", s=s)
-        x = self.attn1.over_time(self.norm1(x), t, hooks) + x
-        x = x + self.attn2.constant(context).repeat_interleave(t, dim=0)
-        return self.ff(self.norm3(x)).add_(x)
+        x = added(x, self.attn1.over_time(self.norm1(x), t, hooks))
+        x = added(x.unflatten(0, (-1, t)), self.attn2.constant(context)[:, None]).flatten(0, 1)
+        return self.ff(x, self.norm3)
+
+
+def added(x: Tensor, y: Tensor) -> Tensor:
+    """x + y in the memory of x, unless gradients are recorded."""
+    return x + y if torch.is_grad_enabled() else x.add_(y)

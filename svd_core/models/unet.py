@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from . import ops as core_ops
 from .configs import UNetConfig
 from .hooks import NO_HOOKS, Hooks
 from .ops import Ops, sinusoid
-from .unet_blocks import Downsample, Pass, SpatialVideoTransformer, Upsample, VideoResBlock
+from .unet_blocks import Downsample, Mixer, Pass, SpatialVideoTransformer, Upsample, VideoResBlock
 
 
 @dataclass
@@ -105,9 +106,10 @@ class Encoder(nn.Module):
         emb = hooks.embedding(emb + self.label_emb(y.to(x.dtype)))
         context = context.to(x.dtype)
         time_context = context[::t] if time_context is None else time_context.to(x.dtype)
-        given = Pass(emb, context, time_context, t, hooks, image_only)
+        mix = Mixer.weights([m for m in self.modules() if isinstance(m, Mixer)], like=emb)
+        given = Pass(F.silu(emb), context, time_context, t, hooks, mix, image_only)
 
-        h = x.contiguous(memory_format=torch.channels_last)
+        h = x.contiguous(memory_format=core_ops.layout(x.device))
         skips = []
         known = None if deep is None else deep.h
         outer = len(self.input_blocks) if deep is None or known is None else deep.branch + 2

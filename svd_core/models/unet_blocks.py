@@ -1,12 +1,13 @@
 """The blocks of the video U-Net: residual blocks and transformers over space, each followed by one over time.
 
-Activations stay channels-last, (b t) c h w, so that frames, tokens and time columns are views of one memory.
+On a CPU activations stay channels-last, (b t) c h w, so that frames, tokens and time columns are views of one
+memory; elsewhere channels come first (`ops.layout`), and the sum before the columns is written as columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,8 +16,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from .ops import Ops, SiLU, sinusoid
-from .timeconv import time_conv, to_frames, to_time
-from .transformer import SpatialBlock, TimeBlock
+from .timeconv import add_in_time, time_conv, to_frames, to_time
+from .transformer import SpatialBlock, TimeBlock, added
 
 if TYPE_CHECKING:
     from .hooks import Hooks
@@ -26,12 +27,21 @@ if TYPE_CHECKING:
 class Pass:
     """What the blocks of one pass over b videos of t frames share."""
 
-    emb: Tensor  # (b t) e, noise level and micro-conditions
+    emb: Tensor  # (b t) e, SiLU of noise level and micro-conditions
     context: Tensor  # (b t) l e
     time_context: Tensor  # b l e
     t: int
     hooks: Hooks
+    mix: dict[Mixer, Tensor]  # the weight of time of each block
     image_only: bool = False  # skip every temporal layer
+    numbers: dict[int, Tensor] = field(default_factory=dict)
+
+    def numbered(self, c: int) -> Tensor:
+        """Sinusoids of the frames' numbers: t c, made once a pass for each width."""
+        if c not in self.numbers:
+            frames = torch.arange(self.t, dtype=torch.float32, device=self.emb.device)
+            self.numbers[c] = sinusoid(frames, c).to(self.emb.dtype)
+        return self.numbers[c]
 
 
 class Mixer(nn.Module):
@@ -43,8 +53,29 @@ class Mixer(nn.Module):
         super().__init__()
         self.mix_factor = nn.Parameter(torch.zeros(1, **factory))
 
-    def forward(self, v: Tensor, r: Tensor) -> Tensor:
-        return torch.addcmul(v, r, torch.sigmoid(-self.mix_factor.float()).to(v))
+    @staticmethod
+    def weights(mixers: list[Mixer], like: Tensor) -> dict[Mixer, Tensor]:
+        """The weight of time of each, 1 - a, computed in float32, then as `like` in dtype and device."""
+        factors = [mixer.mix_factor.to(like.device) for mixer in mixers]
+        if like.device.type == "cpu":  # one by one: a CPU rounds the sigmoids of a vector otherwise
+            found = [torch.sigmoid(-factor.float()).to(like) for factor in factors]
+        else:
+            found = list(torch.sigmoid(-torch.cat(factors).float()).to(like).split(1))
+        return dict(zip(mixers, found))
+
+
+def mix(v: Tensor, r: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
+    """v + weight r, in the memory of `out`, else of r, unless gradients are recorded."""
+    if torch.is_grad_enabled():
+        return torch.addcmul(v, r, weight)
+    return torch.addcmul(v, r, weight, out=r if out is None else out)
+
+
+def blend(v: Tensor, m: Tensor, weight: Tensor) -> Tensor:
+    """v + weight (m - v), in the memory of m; one kernel on a GPU, with fewer roundings."""
+    if m.device.type == "cpu" or torch.is_grad_enabled():
+        return mix(v, m.sub_(v), weight)
+    return torch.lerp(v, m, weight, out=m)
 
 
 class ResBlock(nn.Module):
@@ -87,13 +118,21 @@ class VideoResBlock(ResBlock):
 
     def forward(self, x: Tensor, given: Pass) -> Tensor:
         """(b t) c_in h w -> (b t) c_out h w"""
-        v = self.residual(x, self.emb_layers(given.emb)[:, :, None, None])
-        v = v.add_(x if self.skip_connection is None else self.skip_connection(x))
+        h = self.residual(x, self.emb_layers[1](given.emb)[:, :, None, None])
+        skip = x if self.skip_connection is None else self.skip_connection(x)
         if given.image_only:
-            return v
-        emb = rearrange(self.time_stack.emb_layers(given.emb), "(b t) c -> b c t 1", t=given.t)
-        r = self.time_stack.residual(to_time(v, given.t), emb)
-        return self.time_mixer(v, to_frames(r, v.shape[2]))
+            return h.add_(skip)
+        emb = rearrange(self.time_stack.emb_layers[1](given.emb), "(b t) c -> b c t 1", t=given.t)
+        weight = given.mix[self.time_mixer]
+        if torch.is_grad_enabled() or h.is_contiguous(memory_format=torch.channels_last):
+            v = h.add_(skip)
+            r = self.time_stack.residual(to_time(v, given.t), emb)
+            return mix(v, to_frames(r, v.shape[2]), weight)
+        frames = h.unflatten(0, (-1, given.t))
+        v, columns = add_in_time(frames, skip.unflatten(0, (-1, given.t)))
+        r = self.time_stack.residual(columns, emb).view(columns.shape).unflatten(3, v.shape[3:])
+        mix(v, r.transpose(1, 2), weight, out=frames)
+        return h
 
 
 class SpatialVideoTransformer(nn.Module):
@@ -113,19 +152,19 @@ class SpatialVideoTransformer(nn.Module):
         self.time_mixer = Mixer(**factory)
 
     def forward(self, x: Tensor, given: Pass) -> Tensor:
-        """(b t) c h w -> (b t) c h w"""
-        n, c, h, _ = x.shape
+        """(b t) c h w, which is overwritten unless gradients are recorded -> (b t) c h w"""
+        c, h = x.shape[1:3]
         hooks = given.hooks
         hooks.enter_transformer(x.shape)
         v = self.proj_in(rearrange(self.norm(x), "n c h w -> n (h w) c"))
         v = self.transformer_blocks[0](v, given.context, hooks)
         if not given.image_only:
-            frame = self.time_pos_embed(sinusoid(torch.arange(given.t, device=x.device), c).to(v.dtype))
-            at = v + frame.repeat(n // given.t, 1)[:, None]
+            frame = self.time_pos_embed(given.numbered(c))
+            at = (v.unflatten(0, (-1, given.t)) + frame[:, None]).flatten(0, 1)
             m = self.time_stack[0](at, given.time_context, given.t, hooks)
-            v = self.time_mixer(v, m.sub_(v))
+            v = blend(v, m, given.mix[self.time_mixer])
         hooks.leave_transformer()
-        return rearrange(self.proj_out(v), "n (h w) c -> n c h w", h=h) + x
+        return added(x, rearrange(self.proj_out(v), "n (h w) c -> n c h w", h=h))
 
 
 class Downsample(nn.Module):

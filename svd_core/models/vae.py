@@ -121,7 +121,7 @@ class Posterior(nn.Module):
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """n 3 H W in [-1, 1] -> posterior mean and log-variance, each n z H/8 W/8"""
         assert self.encoder is not None, "VAE.encode chooses one that exists"
-        h = self.encoder(x.contiguous(memory_format=torch.channels_last))
+        h = self.encoder(x.contiguous(memory_format=core_ops.layout(x.device)))
         h = h if self.quant_conv is None else self.quant_conv(h)
         mean, logvar = h.chunk(2, dim=1)
         return mean, logvar.clamp(-30.0, 20.0)

@@ -96,7 +96,8 @@ class AttnBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """n c h w -> n c h w"""
         y = self.norm(x)
-        q, k, v = (rearrange(f(y), "n c h w -> n 1 (h w) c") for f in (self.q, self.k, self.v))
+        # a view on a CPU; fused kernels take no strided channels
+        q, k, v = (rearrange(f(y), "n c h w -> n 1 (h w) c").contiguous() for f in (self.q, self.k, self.v))
         y = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(rearrange(y, "n 1 (h w) c -> n c h w", h=x.shape[2]))
 
