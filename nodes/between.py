@@ -9,7 +9,7 @@ from .host import encoders, seam, trained, two_frames
 from .host.say import say
 
 
-class PureSVDBetween(io.ComfyNode):
+class PureSVDBetween(inputs.Sized):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -94,9 +94,7 @@ class PureSVDBetween(io.ComfyNode):
 
 def _sockets():
     return [
-        io.Model.Input("model", tooltip="An SVD model."),
-        io.ClipVision.Input("clip_vision", tooltip="The image encoder of the video checkpoint."),
-        io.Vae.Input("vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."),
+        *inputs.model_inputs(),
         io.Image.Input(
             "start_image",
             tooltip="The first frame. A batch is passed through in order, a clip from each to the next.",

@@ -1,6 +1,7 @@
 """A guide clip out of one photo by a camera move, and which of its pixels are known."""
 
 import math
+from functools import partial
 
 import torch
 from comfy_api.latest import io
@@ -9,6 +10,7 @@ from torch import Tensor
 from ..svd_core.control import camera, parallax
 from . import convert, widgets
 from .host import room
+from .validate import NOT_WIRED, first, verdict
 
 MARGIN = 16  # pixels around what may move by itself
 NEAR, FAR = "near is bright", "far is bright"
@@ -63,10 +65,11 @@ class PureSVDCameraMove(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, move="Static", amount=0.0):
-        if not isinstance(move, str) or not isinstance(amount, int | float):
-            return True  # wired in, or refused by the host
-        return amount_fault(move, amount) or True
+    def validate_inputs(cls, move="Static", amount=0.0, depth=NOT_WIRED) -> bool | str:
+        return first(
+            verdict(cls, partial(check_depth, wired=depth is None), move=move),
+            verdict(cls, check_amount, move=move, amount=amount),
+        )
 
     @classmethod
     def execute(
@@ -84,8 +87,7 @@ class PureSVDCameraMove(io.ComfyNode):
         depth=None,
         moving=None,
     ) -> io.NodeOutput:
-        if fault := amount_fault(move, amount):
-            raise ValueError(fault)
+        check_amount(move, amount)
         convert.check_finite(centre_x=centre_x, centre_y=centre_y, fov=fov)
         photo = convert.one_photo(image)
         height, width = photo.shape[-2:]
@@ -95,7 +97,8 @@ class PureSVDCameraMove(io.ComfyNode):
         by = travel(move, amount) * widgets.progress(easing, frames)
         kind = camera.MOVES[move].kind
         if kind in camera.NEEDS_DEPTH:
-            distance = depth_map(depth, move, height, width, far=depth_shows == FAR)
+            check_depth(move, wired=depth is not None)
+            distance = depth_map(depth, height, width, far=depth_shows == FAR)
             at = float(distance.min() if kind == "dolly" else distance.median())
             clip, mask = parallax.film(
                 photo, distance, *parallax.poses(kind, by, at=at), fov=fov, border=border
@@ -190,22 +193,25 @@ def _map_inputs():
     ]
 
 
-def amount_fault(move: str, amount: float) -> str:
-    """One sentence if the amount is not one of this move, else nothing."""
+def check_amount(move: str, amount: float) -> None:
+    """An amount has the unit and the limits of its move."""
     if not isinstance(move, str) or move not in camera.MOVES:
-        return f"move {move!r} is unknown; use one of {', '.join(camera.MOVES)}"
+        raise ValueError(f"move {move!r} is unknown; use one of {', '.join(camera.MOVES)}")
     kind = camera.MOVES[move].kind
-    if not math.isfinite(amount):
-        return f"amount is {amount}; use a finite number"
-    if kind == "lock" or amount == 0:
-        return ""
+    convert.check_finite(amount=amount)
     low, high = (1.0 if kind == "zoom" else 0.0), camera.LIMITS[kind]
-    if not low <= amount <= high:
-        return (
+    if kind != "lock" and amount and not low <= amount <= high:
+        raise ValueError(
             f"amount {amount:g} is not one of {move}; use {low:g} to {high:g}, or 0 for its own "
             f"{camera.MOVES[move].amount:g}"
         )
-    return ""
+
+
+def check_depth(move: str, *, wired: bool) -> None:
+    if camera.MOVES[move].kind in camera.NEEDS_DEPTH and not wired:
+        raise ValueError(
+            f"{move} moves through space; wire a depth map of the photo into depth, or choose a turn or pan"
+        )
 
 
 def travel(move: str, amount: float) -> float:
@@ -215,12 +221,8 @@ def travel(move: str, amount: float) -> float:
     return chosen.sign * (math.log(size) if chosen.kind == "zoom" else size)
 
 
-def depth_map(depth: Tensor | None, move: str, height: int, width: int, *, far: bool) -> Tensor:
+def depth_map(depth: Tensor, height: int, width: int, *, far: bool) -> Tensor:
     """IMAGE of depth -> distances 1 1 height width, the nearest 1"""
-    if depth is None:
-        raise ValueError(
-            f"{move} moves through space; wire a depth map of the photo into depth, or choose a turn or pan"
-        )
     convert.check_image(depth)
     grey = convert.mask(depth[:1].float().mean(-1), 1, height, width, of="photo", name="depth map")
     if float(grey.amax() - grey.amin()) < 1e-4:

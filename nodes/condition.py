@@ -7,7 +7,7 @@ from .host import encoders, trained
 from .host.say import say
 
 
-class PureSVDImageToVideo(io.ComfyNode):
+class PureSVDImageToVideo(inputs.Sized):
     @classmethod
     def define_schema(cls):
         return io.Schema(
@@ -49,20 +49,6 @@ class PureSVDImageToVideo(io.ComfyNode):
                 ),
             ],
         )
-
-    @classmethod
-    def validate_inputs(cls, width, height) -> bool | str:
-        """Refuse a size before anything is loaded. What is wired in is None here;
-        what is no number the host refuses.
-        """
-        sizes = [side if isinstance(side, int) and side else convert.GRID * 2 for side in (width, height)]
-        if max(sizes) > inputs.LARGEST:
-            return f"{max(sizes)} pixels are too many; use {inputs.LARGEST} or fewer"
-        try:
-            convert.check_size(*sizes)
-        except ValueError as error:
-            return str(error)
-        return True
 
     @classmethod
     def execute(

@@ -1,5 +1,7 @@
 """Parts of a photo moved along drawn paths: the guide clip, its mask, and the paths for other nodes."""
 
+from functools import partial
+
 import torch
 from comfy_api.latest import io
 from torch import Tensor
@@ -8,6 +10,7 @@ from ..svd_core.control import moved_clip
 from ..svd_core.control import paths as core_paths
 from . import convert, files, widgets
 from .host import room
+from .validate import NOT_WIRED, verdict
 
 MOST_TRACKS = 100
 KEYS = ("track_path", "track_visibility")
@@ -49,27 +52,19 @@ class PureSVDDrag(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, paths=""):
-        try:
-            core_paths.parse(paths or "")
-        except ValueError as fault:
-            return str(fault)
-        return True
+    def validate_inputs(cls, paths="", tracks=NOT_WIRED) -> bool | str:
+        return verdict(cls, partial(drawn, wired=tracks is not NOT_WIRED), paths=paths)
 
     @classmethod
     def execute(cls, image, paths, frames, radius, easing=None, mask=None, tracks=None) -> io.NodeOutput:
-        drawing = core_paths.parse(paths)
+        given = read_tracks(tracks, frames)
+        drawing = drawn(paths, wired=bool(given))
         convert.check_finite(radius=radius)
         photo = convert.one_photo(image)
         size = {"height": photo.shape[-2], "width": photo.shape[-1]}
         room.check(frames, **size)
         part = None if mask is None else convert.mask(mask, 1, *photo.shape[-2:], of="photo").round()
         by = widgets.progress(easing, frames)
-        given = read_tracks(tracks, frames)
-        if not drawing.paths and not drawing.pins and not given:
-            raise ValueError(
-                "nothing is drawn, so nothing would move; draw a path on the photo, or wire in TRACKS"
-            )
         layers = moved_clip.layers(
             drawing, by, **size, radius=radius, mask=part if part is not None and part.any() else None
         )
@@ -116,6 +111,16 @@ def _clip_inputs():
 def photo_file(image: Tensor) -> list:
     """The photo as a temporary file, so that the editor can draw on what has no file of its own."""
     return files.shown(image[:1])["images"]
+
+
+def drawn(paths: str, *, wired: bool) -> core_paths.Drawing:
+    """What is drawn; nothing is enough only where TRACKS are wired in."""
+    drawing = core_paths.parse(paths)
+    if not drawing.paths and not drawing.pins and not wired:
+        raise ValueError(
+            "nothing is drawn, so nothing would move; draw a path on the photo, or wire in TRACKS"
+        )
+    return drawing
 
 
 def read_tracks(tracks: dict | None, frames: int) -> list[tuple[Tensor, Tensor]]:

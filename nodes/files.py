@@ -131,6 +131,12 @@ def statistics_path(name: str) -> str:
     return str(Path(folder_paths.models_dir, STATISTICS, name))
 
 
+def check_statistics(mean: str, statistics_name: str) -> None:
+    """Whether the start that a mean asks for can be read."""
+    if mean == "statistics":
+        statistics_path(statistics_name)
+
+
 def check(path_of: Callable[[str], str], *names: object) -> bool | str:
     """What a node's `validate_inputs` returns: True, or why a chosen file is not there. A name that is wired
     in is None.

@@ -1,6 +1,7 @@
 """A guide clip that any deterministic sampler follows: a hold on the MODEL, and where sampling starts."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from ..svd_core.sampling.noise_levels import karras_share
 from . import convert
 from .host import hold as host_hold
 from .host import trained
+from .validate import verdict
 
 FITS = ["crop", "pad", "stretch"]
 
@@ -25,6 +27,7 @@ class Levels:
 ADHERENCE = {"loose": Levels(120.0, 45.0), "follow": Levels(75.0, 31.0), "strict": Levels(75.0, 5.0)}
 # The embedded checkpoint decides its layout far lower. Each name holds a step longer at its six steps:
 # 75, 12.1, 4.48, 1.38 for loose, 0.418 for follow, 0.079 for strict.
+OPEN = Levels(float("inf"), 0.0)  # while it is not known which of these a model takes
 NANO = {"loose": Levels(75.0, 1.0), "follow": Levels(75.0, 0.3), "strict": Levels(75.0, 0.05)}
 
 
@@ -72,6 +75,10 @@ class PureSVDFollow(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, weak_level=None, strong_level=None) -> bool | str:
+        return verdict(cls, partial(chosen, OPEN), weak_level=weak_level, strong_level=strong_level)
 
     @classmethod
     def execute(

@@ -10,6 +10,7 @@ from . import convert, files, widgets
 from .host import guider as host_guider
 from .host import trained
 from .host.say import say
+from .validate import verdict
 
 ALWAYS = 10000.0  # a level above all others
 ADVANCED: dict[str, bool] = {"optional": True, "advanced": True}
@@ -57,6 +58,10 @@ class PureSVDGuider(io.ComfyNode):
                 )
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, from_level=ALWAYS, to_level=0.0) -> bool | str:
+        return verdict(cls, Shape, from_level=from_level, to_level=to_level)
 
     @classmethod
     def execute(

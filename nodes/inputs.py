@@ -2,6 +2,9 @@
 
 from comfy_api.latest import io
 
+from . import convert
+from .validate import first, verdict
+
 FITS = ["crop", "pad", "stretch", "nearest"]
 LARGEST = 4096  # pixels that can be entered; a wired number may be larger
 TRAINED = "0 takes the checkpoint's own"
@@ -34,6 +37,33 @@ def size_inputs():
                 f"Length in frames; {TRAINED} (14 for svd, 25 for svd_xt). Longer clips drift from the photo."
             ),
         ),
+    ]
+
+
+FINE = 2 * convert.GRID  # a side that passes
+
+
+def sides(node: type, width: object, height: object) -> bool | str:
+    """What `validate_inputs` says of the two sides; 0 is the checkpoint's own."""
+    return first(
+        verdict(node, lambda width: convert.check_size(width or FINE, FINE), width=width),
+        verdict(node, lambda height: convert.check_size(FINE, height or FINE), height=height),
+    )
+
+
+class Sized(io.ComfyNode):
+    """A node with the widgets of `size_inputs`."""
+
+    @classmethod
+    def validate_inputs(cls, width=None, height=None) -> bool | str:
+        return sides(cls, width, height)
+
+
+def model_inputs():
+    return [
+        io.Model.Input("model", tooltip="An SVD model."),
+        io.ClipVision.Input("clip_vision", tooltip="The image encoder of the video checkpoint."),
+        io.Vae.Input("vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."),
     ]
 
 

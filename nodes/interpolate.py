@@ -1,5 +1,7 @@
 """A clip at another frame rate, with motion followed and cuts respected."""
 
+from fractions import Fraction
+
 from comfy_api.latest import io
 
 from ..svd_core.frames.between import by_flow
@@ -9,6 +11,7 @@ from ..svd_core.frames.video import interpolate
 from . import convert
 from .host import between as host_between
 from .host.progress import on_step
+from .validate import verdict
 
 FRAMES_FROM_ONE = 1000  # at most; more is a typo, and would run for days
 
@@ -100,6 +103,11 @@ class PureSVDInterpolate(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, source_fps=None, target_fps=None, slow_motion=None) -> bool | str:
+        rates = {"source_fps": source_fps, "target_fps": target_fps, "slow_motion": slow_motion}
+        return verdict(cls, grids, **rates)
+
+    @classmethod
     def execute(
         cls,
         images,
@@ -127,17 +135,21 @@ class PureSVDInterpolate(io.ComfyNode):
         return io.NodeOutput(frames.movedim(1, -1), float(target_fps))
 
 
-def check_length(images, source_fps, target_fps, slow_motion) -> None:
-    """Refuse a result that nobody could wait for or keep, before it is begun."""
-    source, target = (
-        rate("source_fps", source_fps),
-        rate("target_fps", target_fps) * rate("slow_motion", slow_motion),
-    )
+def grids(source_fps, target_fps, slow_motion) -> tuple[Fraction, Fraction]:
+    """Frames per second of the clip, and of the result at the clip's own speed; far more are refused."""
+    source = rate("source_fps", source_fps)
+    target = rate("target_fps", target_fps) * rate("slow_motion", slow_motion)
     if target > FRAMES_FROM_ONE * source:
         raise ValueError(
             f"the result would have {float(target / source):,.0f} frames for each one, at most "
             f"{FRAMES_FROM_ONE:,} are made; use a higher source_fps, or a lower target_fps or slow_motion"
         )
+    return source, target
+
+
+def check_length(images, source_fps, target_fps, slow_motion) -> None:
+    """Refuse a result that nobody could wait for or keep, before it is begun."""
+    source, target = grids(source_fps, target_fps, slow_motion)
     frames = count(len(images), source_fps=source, target_fps=target)
     needed, free = frames * images[0].numel() * images.element_size(), host_between.free_memory()
     if needed > free:

@@ -5,6 +5,7 @@ from comfy_api.latest import io
 from . import convert, widgets
 from .host import trained
 from .host.say import say
+from .validate import verdict
 
 
 def _range_inputs():
@@ -82,6 +83,10 @@ class PureSVDSigmas(io.ComfyNode):
                 io.Sigmas.Output(display_name="sigmas", tooltip="steps + 1 noise levels, the last is 0.")
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, sigma_max=None, sigma_min=None) -> bool | str:
+        return verdict(cls, widgets.check_ends, sigma_max=sigma_max, sigma_min=sigma_min)
 
     @classmethod
     def execute(

@@ -8,6 +8,7 @@ from ..svd_core.control.bridge import METHODS
 from . import convert, inputs, widgets
 from .host import encoders, long_video, trained
 from .host.say import say
+from .validate import NOT_WIRED, first, verdict
 
 
 class PureSVDLongVideo(io.ComfyNode):
@@ -22,7 +23,9 @@ class PureSVDLongVideo(io.ComfyNode):
             "shorter one.",
             search_aliases=["svd", "long video", "extend", "continue", "loop", "chain"],
             inputs=[
-                *_sockets(),
+                *inputs.model_inputs(),
+                io.Image.Input("image", tooltip="The first frame: one photo."),
+                _seconds_input(),
                 *inputs.size_inputs(),
                 *inputs.motion_inputs(),
                 inputs.fit_input(),
@@ -40,6 +43,11 @@ class PureSVDLongVideo(io.ComfyNode):
                 io.Image.Output(display_name="chart", tooltip="How every chunk differs from the start."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, width=None, height=None, close=None, end_image=NOT_WIRED) -> bool | str:
+        ends = verdict(cls, lambda close: long_video.check_close(close, wired=end_image is None), close=close)
+        return first(inputs.sides(cls, width, height), ends)
 
     @classmethod
     def execute(
@@ -82,18 +90,17 @@ class PureSVDLongVideo(io.ComfyNode):
         chain = chained(next_augmentation, token, candidates, candidate_until, anchor, on_cancel)
         ending = long_video.closing(preset, close, close_method, way.t, sampling)
         recipe = long_video.Recipe(**sampling, **chain, close=ending)
-        look = (width or preset.width, height or preset.height, fit)
         numbers = encoders.Numbers(motion_bucket_id, fps or preset.fps, augmentation_level)
-        images = (image, close, end_image)
-        maker = long_video.maker(model, (clip_vision, vae), images, look, numbers, recipe, way, loop_repair)
-        return finished(maker, begin, seconds, notes)
+        look = (width or preset.width, height or preset.height, fit)
+        seen = ((clip_vision, vae), (image, close, end_image), look, numbers)
+        return finished(long_video.maker(model, *seen, recipe, way, loop_repair), begin, seconds, notes)
 
 
 def finished(maker, begin, seconds, notes) -> io.NodeOutput:
     z = maker.run(None if begin is None else convert.latent(begin).cpu())
     told, fps = maker.told(seconds)
-    said = say([*notes, *told.told, *told.warnings()])
-    return io.NodeOutput({"samples": z}, told.text(), fps, convert.drawn(told.chart()), ui=said)
+    shown = (told.text(), fps, convert.drawn(told.chart()))
+    return io.NodeOutput({"samples": z}, *shown, ui=say([*notes, *told.told, *told.warnings()]))
 
 
 def sampled(preset, run, guidance, next_cfg) -> dict:
@@ -115,25 +122,19 @@ def sampled(preset, run, guidance, next_cfg) -> dict:
 def chained(next_augmentation, token, candidates, candidate_until, anchor, on_cancel) -> dict:
     convert.check_finite(next_augmentation=next_augmentation, candidate_until=candidate_until, anchor=anchor)
     names = ("next_augmentation", "token", "candidates", "candidate_until", "strength", "keep")
-    keep = on_cancel == "keep"
-    return dict(zip(names, (next_augmentation, token, candidates, candidate_until, anchor, keep)))
+    values = (next_augmentation, token, candidates, candidate_until, anchor, on_cancel == "keep")
+    return dict(zip(names, values))
 
 
-def _sockets():
-    return [
-        io.Model.Input("model", tooltip="An SVD model."),
-        io.ClipVision.Input("clip_vision", tooltip="The image encoder of the video checkpoint."),
-        io.Vae.Input("vae", tooltip="The VAE of the video checkpoint; it also knows the trained sizes."),
-        io.Image.Input("image", tooltip="The first frame: one photo."),
-        io.Float.Input(
-            "seconds",
-            default=6.0,
-            min=0.5,
-            max=600.0,
-            step=0.5,
-            tooltip="Length in seconds. Every chunk takes as long as a clip and adds a frame less.",
-        ),
-    ]
+def _seconds_input():
+    return io.Float.Input(
+        "seconds",
+        default=6.0,
+        min=0.5,
+        max=600.0,
+        step=0.5,
+        tooltip="Length in seconds. Every chunk takes as long as a clip and adds a frame less.",
+    )
 
 
 def _sampling_inputs():

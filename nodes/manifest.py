@@ -16,6 +16,7 @@ from torch import Tensor
 from . import convert, files
 from .host import machine
 from .host.progress import on_step
+from .validate import verdict
 
 BLOCK = 2**24  # bytes hashed between two looks at the cancel button
 NO_MODELS = {"custom_nodes", "configs"}
@@ -53,6 +54,10 @@ class PureSVDManifest(io.ComfyNode):
                 io.String.Output(display_name="manifest", tooltip="The text of the JSON file."),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, filename_prefix=None) -> bool | str:
+        return verdict(cls, target_of, filename_prefix=filename_prefix)
 
     @classmethod
     def execute(cls, images, filename_prefix, model=None) -> io.NodeOutput:
@@ -187,15 +192,21 @@ def file_hash(path: str, size: int, mtime_ns: int) -> str:
     return digest.hexdigest()
 
 
+def target_of(filename_prefix: str) -> str:
+    """The output folder, below which the file goes."""
+    output = os.path.abspath(folder_paths.get_output_directory())
+    target = Path(os.path.abspath(os.path.join(output, filename_prefix)))
+    if "\0" in filename_prefix or Path(output) not in target.parents:
+        raise ValueError(
+            f"filename_prefix {filename_prefix[:200]!r} names no file below the output folder; use one such "
+            "as video/clip"
+        )
+    return output
+
+
 def save(text: str, prefix: str, *, width: int, height: int) -> dict[str, str]:
     """Write the file into the output folder; returns the host's name for it. The pixels are for the name."""
-    output = os.path.abspath(folder_paths.get_output_directory())
-    target = Path(os.path.abspath(os.path.join(output, prefix)))
-    if "\0" in prefix or Path(output) not in target.parents:
-        raise ValueError(
-            f"filename_prefix {prefix[:200]!r} names no file below the output folder; use one such as "
-            "video/clip"
-        )
+    output = target_of(prefix)
     try:
         folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, output, width, height)
         file = f"{name}_{counter:05}_.json"

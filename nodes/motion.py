@@ -12,6 +12,7 @@ from ..svd_core.models.vae import SCALE
 from ..svd_core.sampling.noise_levels import SIGMA_MAX, karras_share
 from . import convert, files
 from .host import conditions
+from .validate import verdict
 
 MEANS = ["photo colour", "photo", "statistics", "none"]
 NO_FILE = "none"
@@ -59,6 +60,10 @@ class PureSVDMotion(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, mean=MEANS[0], statistics_name=NO_FILE) -> bool | str:
+        return verdict(cls, files.check_statistics, mean=mean, statistics_name=statistics_name)
 
     @classmethod
     def fingerprint_inputs(

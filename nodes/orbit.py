@@ -9,6 +9,7 @@ from torch import Tensor
 from ..svd_core.conditioning import orbit as core_orbit
 from . import convert
 from .host import encoders
+from .validate import first, verdict
 
 STATIC, WAVE, LIST = "static", "wave", "list"
 DIRECTIONS = {"anticlockwise": 1, "clockwise": -1}
@@ -45,6 +46,14 @@ class PureSVDImageToOrbit(io.ComfyNode):
                     display_name="photo", tooltip="The object on white, as the last frame shows it."
                 ),
             ],
+        )
+
+    @classmethod
+    def validate_inputs(cls, size=None, orbit=None, azimuths=None, elevations=None) -> bool | str:
+        angles = {"orbit": orbit, "azimuths": azimuths, "elevations": elevations}
+        return first(
+            verdict(cls, lambda size: convert.check_size(size, size), size=size),
+            verdict(cls, check_list, **angles),
         )
 
     @classmethod
@@ -95,6 +104,11 @@ def chosen(kind, frames, elevation, amplitude, waves, direction, azimuths, eleva
         shape = {"elevation": elevation, "amplitude": amplitude, "waves": waves}
         return core_orbit.wave(frames, **shape, direction=direction)
     return core_orbit.static(frames, elevation=elevation, direction=direction)
+
+
+def check_list(orbit, azimuths, elevations) -> None:
+    if orbit == LIST:
+        chosen(LIST, 0, 0.0, 0.0, 1, 1, azimuths, elevations)
 
 
 def numbers(name: str, text: str) -> list[float]:

@@ -1,7 +1,5 @@
 """Sampling in one node, once or until the video moves as asked."""
 
-import json
-
 from comfy_api.latest import io
 
 from ..svd_core.quality import search
@@ -13,6 +11,8 @@ from .host import guider as host_guider
 from .host import vae as host_vae
 from .host.progress import on_step, trying
 from .host.say import say
+from .ladder import LADDERS, Rungs, as_json, check_ladder
+from .validate import verdict
 
 
 class PureSVDSample(io.ComfyNode):
@@ -75,7 +75,6 @@ class PureSVDSample(io.ComfyNode):
         return io.NodeOutput(out, ui=shown)
 
 
-LADDERS = ["seed", "seed and bucket", "seed and start level"]
 # Inputs of Sample Video that Sample Until repeats; what Sample Video gains later comes after these.
 SHARED = 11
 
@@ -160,6 +159,10 @@ class PureSVDSampleUntil(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, goal=None, ladder=None) -> bool | str:
+        return verdict(cls, check_ladder, goal=goal, ladder=ladder)
+
+    @classmethod
     def execute(
         cls,
         model,
@@ -199,52 +202,6 @@ class PureSVDSampleUntil(io.ComfyNode):
         return io.NodeOutput(out, rungs.seed(best), as_json(found, wanted, rungs))
 
 
-class Rungs:
-    """What changes from try to try; try 0 is exactly what the user asked for."""
-
-    def __init__(self, seed, tries, ladder, goal):
-        if ladder == LADDERS[2] and goal != search.GOALS[0]:
-            raise ValueError(
-                f"a lower start level gives more motion, the goal is {goal}; use the ladder seed, or seed and"
-                " bucket"
-            )
-        self.first, self.tries, self.ladder, self.goal = seed, tries, ladder, goal
-
-    def seed(self, k):
-        return (self.first + k) & 0xFFFF_FFFF_FFFF_FFFF
-
-    def told(self, conditioning, k):
-        """CONDITIONING with the motion bucket of try k"""
-        if self.ladder != LADDERS[1] or k == 0:
-            return conditioning
-        return [
-            (
-                [context, details | {"motion_bucket_id": self.bucket(details["motion_bucket_id"], k)}]
-                if "motion_bucket_id" in details
-                else [context, details]
-            )
-            for context, details in conditioning
-        ]
-
-    def bucket(self, told, k):
-        return search.bucket(float(told), k, tries=self.tries, side=self.goal)
-
-    def started(self, latent, k):
-        """LATENT with the start level of try k"""
-        if self.ladder != LADDERS[2] or k == 0:
-            return latent
-        return {**latent, "start_level": search.level(widgets.start_level(latent), k)}
-
-
 def told_fps(positive):
     """The fps that the model was told; the trained 7 where nothing was said."""
     return float(positive[0][1].get("fps") or 7.0)
-
-
-def as_json(found, wanted, rungs):
-    tries = [
-        {"seed": rungs.seed(k), "score": score, "met": wanted.met(score)}
-        for k, score in enumerate(found.scores)
-    ]
-    asked = {"goal": wanted.side, "target": wanted.target, "of": wanted.of, "ladder": rungs.ladder}
-    return json.dumps({"met": found.met, "seed": rungs.seed(found.best), **asked, "tries": tries}, indent=1)

@@ -1,10 +1,13 @@
 """One knob over a range of values, and what comes of it on one labelled sheet."""
 
+from functools import partial
+
 from comfy_api.latest import io
 
 from ..svd_core.quality import sheet, sweep
 from . import convert
 from .host.progress import on_step
+from .validate import verdict
 
 ANY = {"min": -1e9, "max": 1e9, "step": 0.01, "round": False}
 
@@ -77,15 +80,24 @@ class PureSVDSweep(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, first=None, last=None, spacing=None, own_values="") -> bool | str:
+        asked = {"first": first, "last": last, "spacing": spacing, "own_values": own_values}
+        return verdict(cls, partial(asked_for, count=2), **asked)
+
+    @classmethod
     def execute(cls, name, first, last, count, spacing, whole_numbers, own_values="") -> io.NodeOutput:
-        if own_values.strip(" \t\r\n,;"):
-            values = sweep.listed(own_values)
-        else:
-            values = sweep.spread(first, last, count, spacing=spacing)
+        values = asked_for(first, last, count, spacing, own_values)
         rounded = [round(value) for value in values]
         if whole_numbers:
             values = [float(value) for value in rounded]
         return io.NodeOutput(values, rounded, [sweep.label(name, value) for value in values])
+
+
+def asked_for(first, last, count, spacing, own_values) -> list[float]:
+    """The values of the widgets"""
+    if own_values.strip(" \t\r\n,;"):
+        return sweep.listed(own_values)
+    return sweep.spread(first, last, count, spacing=spacing)
 
 
 def sheet_inputs():

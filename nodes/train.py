@@ -8,6 +8,7 @@ from ..svd_core.training.tune import Plan
 from . import convert, files
 from .host import train as host_train
 from .host.say import say
+from .validate import first, verdict
 
 EVERYTHING = "all of these"
 
@@ -34,6 +35,10 @@ class PureSVDTrainLora(io.ComfyNode):
                 ),
             ],
         )
+
+    @classmethod
+    def validate_inputs(cls, width=None, height=None) -> bool | str:
+        return first(verdict(cls, check_side, width=width), verdict(cls, check_side, height=height))
 
     @classmethod
     def fingerprint_inputs(
@@ -74,9 +79,8 @@ class PureSVDTrainLora(io.ComfyNode):
         seed,
     ) -> io.NodeOutput:
         convert.check_finite(fps=fps, learning_rate=learning_rate, bucket=bucket)
-        for name, value in (("width", width), ("height", height)):
-            if value % 64:
-                raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
+        check_side(width=width)
+        check_side(height=height)
         path = files.checkpoint_path(ckpt_name)
         preset = host_train.preset(path)
         clips = split(images, frames or preset.frames)
@@ -87,6 +91,13 @@ class PureSVDTrainLora(io.ComfyNode):
             path, clips, plan, size=size, fps=fps, bucket=bucket if bucket >= 0 else None
         )
         return io.NodeOutput(lora, convert.drawn(picture), "\n".join(told), ui=say(told))
+
+
+def check_side(**side: int) -> None:
+    """One side in pixels, by its name; 0 is the checkpoint's own."""
+    ((name, value),) = side.items()
+    if value % 64:
+        raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
 
 
 def footage():

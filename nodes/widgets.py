@@ -165,11 +165,7 @@ def noise_levels(
     """
     convert.check_finite(sigma_max=sigma_max, sigma_min=sigma_min, rho=rho, denoise=denoise)
     top = sigma_max if start is None else min(sigma_max, start)
-    if not 0 < sigma_min < top:
-        name = "sigma_max" if top == sigma_max else "start level"
-        raise ValueError(
-            f"sigma_min {sigma_min:g} must lie between 0 and {name} {top:g}; use the trained 0.002 and 700"
-        )
+    check_ends(top, sigma_min, name="sigma_max" if top == sigma_max else "start level")
     if not 0 < denoise <= 1:
         raise ValueError(
             f"denoise {denoise:g} must lie above 0 and at most 1; use 1 to make the whole video anew"
@@ -187,6 +183,14 @@ def noise_levels(
             "overflow; use a larger rho, trained: 7"
         )
     return levels[-(steps + 1) :]
+
+
+def check_ends(sigma_max: float, sigma_min: float, *, name: str = "sigma_max") -> None:
+    if not 0 < sigma_min < sigma_max:
+        raise ValueError(
+            f"sigma_min {sigma_min:g} must lie between 0 and {name} {sigma_max:g}; use the trained 0.002 "
+            "and 700"
+        )
 
 
 def _check_share(steps: int, total: int, denoise: float, there: int) -> None:

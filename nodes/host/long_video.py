@@ -206,15 +206,19 @@ def closing(preset: Preset, close: str, method: str, t: int, sampling: dict) -> 
     return two_frames.Journey(how, guidance, t, sigmas, sampling["seed"])
 
 
+def check_close(close: str, *, wired: bool) -> None:
+    if close == "picture" and not wired:
+        raise ValueError(
+            "close is picture, but no end_image is wired in; wire one in, or set close to open or loop"
+        )
+
+
 def maker(model, sight, images, look_like, numbers, recipe: Recipe, way: long.Plan, repair: float) -> Maker:
     """`sight`: image encoder and VAE; `images`: the photo, how the video closes, and the picture for that
     or None; `look_like`: width, height, fit.
     """
     (clip_vision, vae), (image, close, end_image) = sight, images
-    if close == "picture" and end_image is None:
-        raise ValueError(
-            "close is picture, but no end_image is wired in; wire one in, or set close to open or loop"
-        )
+    check_close(close, wired=end_image is not None)
     photo = convert.pixels(image)
     if len(photo) > 1:
         raise ValueError(f"image holds {len(photo)} pictures; a long video begins with one: choose it")

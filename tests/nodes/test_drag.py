@@ -112,7 +112,8 @@ def test_wrong_drawing_is_refused_in_a_sentence(drag, photo, changes, sentence):
 
 def test_paths_are_checked_before_anything_runs(host):
     check = host.node("PureSVDDrag").validate_inputs
-    assert check() is True
+    assert "nothing is drawn" in check()
+    assert check(paths="", tracks=None) is True, "wired in"
     assert check(paths=None) is True
     assert check(paths=PATH) is True
     assert "put a single point under pins" in check(paths="[[[0.5, 0.5]]]")
