@@ -662,8 +662,8 @@ GRAPHS |= {
             ),
             Group(
                 "4  Compare",
-                "Move the pointer over the picture: **native to the left, PureSVD to the right**, frame by "
-                "frame. The file plays both clips side by side.",
+                "In Nodes 2.0 move the pointer over the picture: **native to the left, PureSVD to the "
+                "right**, frame by frame. The file plays both clips side by side, in the classic editor too.",
                 ("12", "13 6 7"),
             ),
         ),
@@ -678,6 +678,7 @@ HEAD, NOTE, CHARACTERS = (
     16,
     50,
 )  # height of a group's title, of a line of a note; letters in a line of WIDTH
+BADGE = 24  # height of a pack's name below a node's widgets
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
 SHOWS = {
     "PureSVDCameraMove": 220,
@@ -700,11 +701,12 @@ PLAYS = {
     "PureSVDBetween": 340,
     "PureSVDLongVideo": 340,
     "PureSVDSample": 340,
+    "PureSVDSampleUntil": 340,
     "PureSVDGuider": 340,
     "KSampler": 340,
     "SamplerCustomAdvanced": 340,
 }  # the same, while it runs or once it has run
-PLAYS["PureSVDDrag"] = 320  # the same, in one of the editor's two renderers
+PLAYS |= {"PureSVDDrag": 320, "PureSVDCameraMove": 100}  # the same, in one of the editor's two renderers
 
 
 def inputs(cls) -> list[tuple[str, str, dict]]:
@@ -839,9 +841,8 @@ def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
             for key in column.split():
                 nodes[key]["pos"] = [x + GAP // 2 + j * (WIDTH + GAP), y]
                 nodes[key]["order"], order = order, order + 1
-                y += (
-                    nodes[key]["size"][1] + GAP + TITLE
-                )  # one of the editor's two renderers draws nodes higher
+                y += nodes[key]["size"][1] + GAP + TITLE
+                y += BADGE  # which one of the editor's two renderers draws in the node
                 y += PLAYS.get(nodes[key]["type"], 0)
             bottom = max(bottom, y - TITLE)
         groups.append(
@@ -875,7 +876,7 @@ def text(key: int, note: str, place: tuple[int, int], width: int, height: int) -
         "inputs": [],
         "outputs": [],
         "properties": {},
-        "widgets_values": [note],
+        "widgets_values": [note.replace("`", "*")],  # code is blue there, and cannot be read on brown
         "title": "Note",
         "color": "#432",
         "bgcolor": "#653",
