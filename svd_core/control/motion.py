@@ -9,6 +9,7 @@ N(E[z], level² + tr Cov z / d), instead of from N(0, level²). Latents z are th
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -59,11 +60,17 @@ def photo(concat: Tensor, t: int) -> Start:
     return Start(z.expand(t, -1, -1, -1) if len(z) == 1 else z[:t])
 
 
-def gather(clips: list[Tensor]) -> Start:
-    """The statistics of training clips, each t 4 h w scaled latents: mean per element, variance over all."""
-    z = torch.stack(clips).double()
-    mean = z.mean(dim=0)
-    return Start(mean.float(), float((z.square().mean(dim=0) - mean.square()).mean()))
+def gather(clips: Iterable[Tensor]) -> tuple[Start, int]:
+    """The statistics of training clips, each t 4 h w scaled latents, and their number: mean per element,
+    variance over all. Two clips' worth of memory for any number.
+    """
+    total = squares = torch.zeros(())
+    count = 0
+    for clip in clips:
+        count, z = count + 1, clip.double()
+        total, squares = total.to(z) + z, squares.to(z) + z.square()
+    mean = total / max(1, count)
+    return Start(mean.float(), float((squares / max(1, count) - mean.square()).mean())), count
 
 
 def read_statistics(path: str | os.PathLike[str], shape: tuple[int, ...]) -> Start:

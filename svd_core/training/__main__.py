@@ -1,4 +1,4 @@
-"""python -m svd_core.training vae|temporal|footage|camera|finish|export|cameras|all|clips|lora"""
+"""python -m svd_core.training vae|temporal|footage|camera|finish|export|cameras|all|clips|lora|statistics"""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import adapt, clips, nano
+from . import adapt, clips, nano, statistics
 from .stages import ORDER, build_footage, export_file, train_camera, train_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
@@ -43,10 +43,12 @@ def main(arguments: list[str]) -> int:
         return adapt.main(arguments[1:], shipped=SHIPPED, on_step=Progress("lora"))
     if arguments[:1] == ["clips"]:
         return clips.main(arguments[1:], on_step=Progress("clips"))
+    if arguments[:1] == ["statistics"]:
+        return statistics.main(arguments[1:], shipped=SHIPPED)
     parser = argparse.ArgumentParser(
         prog="python -m svd_core.training",
         description="Train svd-nano, stage by stage; `clips` labels your own videos and `lora` trains a LoRA "
-        "on them (clips --help, lora --help).",
+        "on them, `statistics` gathers what More Motion can start from (each has --help).",
     )
     parser.add_argument("stage", choices=(*ORDER, "export", "cameras", "all"))
     parser.add_argument(

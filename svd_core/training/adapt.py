@@ -32,19 +32,8 @@ def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
         description="Train a LoRA of the video U-Net on clips. A run that was stopped goes on with the same "
         "command.",
     )
-    parser.add_argument(
-        "--clips",
-        type=Path,
-        required=True,
-        help="clips.jsonl of the command `clips`, or a folder of videos or of folders of pictures",
-    )
-    parser.add_argument(
-        "--camera", choices=collection.CAMERAS, help="of clips.jsonl, only those with this movement"
-    )
+    clips_options(parser, shipped)
     parser.add_argument("--out", type=Path, required=True, help="the LoRA to write, .safetensors")
-    parser.add_argument(
-        "--model", type=Path, default=shipped, help="an SVD checkpoint (default: the embedded one)"
-    )
     parser.add_argument(
         "--parts",
         nargs="+",
@@ -56,9 +45,6 @@ def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--lr", type=float, default=1e-4)
     parser.add_argument("--batch", type=int, default=4, help="clips that share a step, one after the other")
-    parser.add_argument("--frames", type=int, help="default: as the checkpoint was trained")
-    parser.add_argument("--width", type=int, help="pixels, a multiple of 64")
-    parser.add_argument("--height", type=int, help="pixels, a multiple of 64")
     parser.add_argument(
         "--fps", type=float, help="of folders of pictures (default: as the checkpoint was trained)"
     )
@@ -70,13 +56,32 @@ def options(arguments: list[str], shipped: Path) -> argparse.Namespace:
     return checked(parser.parse_args(arguments))
 
 
+def clips_options(parser: argparse.ArgumentParser, shipped: Path) -> None:
+    """Which clips, and how the model that encodes them is to see them."""
+    parser.add_argument(
+        "--clips",
+        type=Path,
+        required=True,
+        help="clips.jsonl of the command `clips`, or a folder of videos or of folders of pictures",
+    )
+    parser.add_argument(
+        "--camera", choices=collection.CAMERAS, help="of clips.jsonl, only those with this movement"
+    )
+    parser.add_argument(
+        "--model", type=Path, default=shipped, help="an SVD checkpoint (default: the embedded one)"
+    )
+    parser.add_argument("--frames", type=int, help="default: as the checkpoint was trained")
+    parser.add_argument("--width", type=int, help="pixels, a multiple of 64")
+    parser.add_argument("--height", type=int, help="pixels, a multiple of 64")
+
+
 def checked(args: argparse.Namespace) -> argparse.Namespace:
     """The same, or a sentence about the first number that cannot be"""
     for name in ("width", "height"):
         if (value := getattr(args, name)) is not None and (value < 64 or value % 64):
             raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
     for name in ("rank", "steps", "batch", "frames", "lr"):
-        if (value := getattr(args, name)) is not None and value <= 0:
+        if (value := getattr(args, name, None)) is not None and value <= 0:
             raise ValueError(f"{name} {value} is not above 0; use at least 1, for lr 1e-4")
     return args
 
@@ -113,7 +118,7 @@ def footage(args: argparse.Namespace, *, frames: int) -> Iterator[Take]:
 def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
     """Every clip encoded, cropped and not squashed."""
     preset, found = svd.preset, []
-    frames, (height, width) = args.frames or preset.frames, _size(svd, args)
+    frames, (height, width) = args.frames or preset.frames, size(svd, args)
     for name, x, known, measured in footage(args, frames=frames):
         if len(x) < frames:
             say(f"{name} is left out: it has {len(x)} of {frames} frames")
@@ -127,7 +132,8 @@ def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
     return found
 
 
-def _size(svd: SVD, args: argparse.Namespace) -> tuple[int, int]:
+def size(svd: SVD, args: argparse.Namespace) -> tuple[int, int]:
+    """Height and width in pixels."""
     return args.height or svd.preset.height, args.width or svd.preset.width
 
 
@@ -144,7 +150,7 @@ def run(arguments: list[str], *, shipped: Path, on_step: Callable[..., None] | N
         svd, clips, plan, args.out.with_suffix(".training.safetensors"), say=say, on_step=on_step,
         on_sheet=lambda t: _curves(t, args.out),
     )  # fmt: skip
-    height, width = _size(svd, args)
+    height, width = size(svd, args)
     facts = dict(model=args.model.name, parts=args.parts, rank=args.rank, steps=args.steps)
     facts |= dict(frames=len(clips[0].z), width=width, height=height, layers=len(tensors) // 3)
     facts |= dict(buckets=[round(c.bucket) for c in clips])

@@ -79,7 +79,8 @@ def test_first_latents_have_the_stated_mean_and_variance():
 
 def test_statistics_of_clips_are_their_mean_and_variance(tmp_path):
     clips = [rand(*SHAPE, seed=i).float() for i in range(9)]
-    start = motion.gather(clips)
+    start, count = motion.gather(iter(clips))
+    assert count == 9
     z = torch.stack(clips)
     assert_close(start.mean, z.mean(0))
     assert start.variance == pytest.approx(float(z.var(0, unbiased=False).mean()), rel=1e-5)

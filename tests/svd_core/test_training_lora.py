@@ -13,11 +13,12 @@ from svd_core.adapters.names import Layers
 from svd_core.checkpoint.load import load
 from svd_core.checkpoint.read import read as read_checkpoint
 from svd_core.conditioning.conditioning import embed
+from svd_core.control import motion
 from svd_core.models.image_encoder import preprocess
 from svd_core.models.ops import runs_bfloat16
 from svd_core.models.unet import VideoUNet
 from svd_core.models.vae import SCALE
-from svd_core.training import adapt, films, lora
+from svd_core.training import adapt, films, lora, statistics
 from svd_core.training.camera import motion_bucket
 from svd_core.training.loop import Run, Training
 from tests.make_checkpoint import unet_config, write_checkpoint
@@ -290,6 +291,22 @@ def test_bucket_follows_the_movement_of_each_clip(folder):
     assert fast.bucket == pytest.approx(motion_bucket(8.0, fps=1), rel=0.3)
     args.bucket = 50.0
     assert [clip.bucket for clip in adapt.gather(svd, args, lambda text: None)] == [50.0, 50.0]
+
+
+def test_statistics_of_a_folder_are_those_of_its_latents(folder, capsys):
+    model = write_checkpoint(folder / "tiny.safetensors", dtype=torch.float32)
+    svd = load(read_checkpoint(model), dtype=torch.float32)
+    command = ["--clips", str(folder / "clips"), "--model", str(model), "--frames", str(T)]
+    args = adapt.options([*command, "--out", "x"], shipped=model)
+    z = torch.stack([clip.z for clip in adapt.gather(svd, args, lambda text: None)])
+    out = folder / "mine.safetensors"
+    assert statistics.main([*command, "--out", str(out)], shipped=model) == 0
+    assert "2 clips are few" in capsys.readouterr().err
+    found = motion.read_statistics(out, tuple(z.shape[1:]))
+    torch.testing.assert_close(found.mean, z.mean(0))
+    assert found.variance == pytest.approx(float(z.var(0, unbiased=False).mean()), rel=1e-4)
+    assert statistics.main([*command, "--frames", "500", "--out", str(out)], shipped=model) == 1
+    assert "has 0 clips of 500 frames; make at least 2" in capsys.readouterr().err
 
 
 def test_wrong_commands_get_one_sentence(folder):
