@@ -38,8 +38,8 @@ def panels(report: Report) -> list[Panel]:
             "Speed, picture widths a second", tuple((k, pair[k]) for k in ("speed", "camera", "object")), 0.01
         ),
         Panel(
-            "Share of the change that motion explains",
-            (("explained", pair["explained"]),),
+            "Share of the change explained by motion, of the picture followed",
+            (("explained", pair["explained"]), ("followed", pair["followed"])),
             1.0,
             mark=LEAST_EXPLAINED,
         ),

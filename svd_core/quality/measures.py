@@ -115,6 +115,7 @@ class Meter:
     def moving(self, fps: float) -> Report:
         steps = [step for step in self.steps if not step.cut]
         known = [step.explained for step in steps if step.explained is not None]
+        found = [step.followed for step in steps if step.followed is not None]
         speed = course.median([step.speed for step in steps]) * fps
         share = course.median(known) if known else None
         camera = {
@@ -128,6 +129,7 @@ class Meter:
             "explained": share,
             "counts": share is not None and share >= LEAST_EXPLAINED,
             "jerk": course.median(self.jerks) * fps,
+            "followed": course.median(found) if found else None,
         }
         return {"motion": motion, "camera": camera}
 
@@ -190,7 +192,8 @@ class Meter:
         }
         for name in ("pan", "tilt", "zoom", "roll"):
             lists[name] = [None if s.cut else getattr(s.camera, name) * fps for s in self.steps]
-        return lists | {"explained": [s.explained for s in self.steps]}
+        shares = ("explained", "followed")
+        return lists | {name: [getattr(s, name) for s in self.steps] for name in shares}
 
     def frames(self) -> Report:
         level = torch.cat(light.along([step.light for step in self.steps], self.mean)).mean(1).tolist()

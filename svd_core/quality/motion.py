@@ -32,6 +32,7 @@ class Step:
     camera_speed: float = 0.0  # of the camera alone
     object_speed: float = 0.0  # mean of the fastest 5 % beside the camera
     explained: float | None = None  # share of the change that goes away along the motion
+    followed: float | None = None  # share of the picture whose motion is found again on the way back
     camera: Camera = STILL
     light: Change | None = None  # gain and offset, each 3, from this frame to the next
     flow: Tensor | None = None  # 1 2 H W in pixels
@@ -49,7 +50,9 @@ def between(a: Tensor, b: Tensor) -> Step:
     b = (b - offset.to(b).view(1, -1, 1, 1)) / gain.to(b).view(1, -1, 1, 1)
     affine, camera = fit(a, b)
     apart = bidirectional(a, warp(b, affine), quality=QUALITY)  # what moves beside the camera
-    trust = way_back(apart) * inside(affine)
+    stays = inside(affine)
+    good = way_back(apart) * stays
+    trust = good if bool(good.any()) else stays
     flow = affine + apart[:1]
     W = a.shape[-1]
     return Step(
@@ -57,6 +60,7 @@ def between(a: Tensor, b: Tensor) -> Step:
         camera_speed=mean_length(affine, torch.ones_like(trust)) / W,
         object_speed=fastest(apart[:1], trust) / W,
         explained=explained(a, b, flow),
+        followed=float(good.sum() / stays.sum()) if bool(stays.any()) else None,
         camera=camera,
         light=(gain, offset),
         flow=flow,
@@ -68,8 +72,8 @@ def way_back(flow: Tensor) -> Tensor:
     """1 where the flow back undoes the flow there and stays inside, else 0: 2 2 H W -> 1 1 H W"""
     there = flow[:1]
     astray = (there + warp(flow[1:], there)).square().sum(1, keepdim=True).sqrt()
-    good = (astray < ASTRAY + ASTRAY_SHARE * there.square().sum(1, keepdim=True).sqrt()) & inside(there)
-    return good.float() if bool(good.any()) else torch.ones_like(astray)
+    good = astray < ASTRAY + ASTRAY_SHARE * there.square().sum(1, keepdim=True).sqrt()
+    return (good & inside(there)).float()
 
 
 def inside(flow: Tensor) -> Tensor:

@@ -78,8 +78,12 @@ def moves(report: Report) -> str:
         f"motion {motion['speed']:.4f} widths/s: camera {motion['camera']:.4f} (pan {camera['pan']:+.4f}, "
         f"tilt {camera['tilt']:+.4f}, zoom {percent(camera['zoom'])}/s, roll {camera['roll']:+.2f} "
         f"degrees/s), objects {motion['object']:.4f}; it explains {percent(motion['explained'])} of what "
-        "changes"
+        f"changes{followed(motion['followed'])}"
     )
+
+
+def followed(share: float | None) -> str:
+    return "" if share is None else f", {percent(share)} of the picture can be followed"
 
 
 def seam(loop: dict[str, float | None] | None) -> list[str]:

@@ -174,7 +174,7 @@ DEFECTS = (  # what each is called, and the measure that is meant for it
     (cut, "cuts"),
     (hue_step, "light.jump"),
     (freeze, "still.longest"),
-    (break_up, "motion.explained"),
+    (break_up, "motion.followed"),
     (loop_offset, "loop.position"),
     (clipping, "detail.clipped"),
 )

@@ -81,7 +81,8 @@ def test_a_still_clip_does_not_move():
     x = clips.scene(7, frames=1).expand(4, -1, -1, -1)
     found = of(x, loop=True)
     assert found["motion"] == {
-        "speed": 0, "camera": 0, "object": 0, "explained": None, "counts": False, "jerk": 0
+        "speed": 0, "camera": 0, "object": 0, "explained": None, "counts": False, "jerk": 0,
+        "followed": None,
     }  # fmt: skip
     assert motion(found) == 0
     assert found["still"] == {"pairs": 3, "longest": 3}

@@ -17,7 +17,7 @@ MEANT = [path for _, path in clips.DEFECTS]
 NAMES = [defect.__name__ for defect, _ in clips.DEFECTS]
 SEEDS, MIDDLE = (0, 1, 2), 3
 FRAMES = 11  # what the fifth grade of a freeze needs
-FALLS = ("detail.sharpness", "motion.explained")
+FALLS = ("detail.sharpness", "motion.followed")
 
 
 @cache
