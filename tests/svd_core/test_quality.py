@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -12,6 +14,7 @@ from svd_core.quality.measures import measure
 from svd_core.quality.report import motion
 from svd_core.quality.seam import Seam
 from svd_core.quality.sizes import matched
+from tests.conftest import ROOT
 
 from . import clips
 
@@ -292,3 +295,30 @@ def test_the_command_reads_video_files(tmp_path, capsys):
     (tmp_path / "text.mp4").write_text("no video")
     assert main([str(tmp_path / "text.mp4")]) == 1
     assert "cannot be read as a video" in capsys.readouterr().err
+
+
+STREAMED = """
+import resource, sys
+import torch
+from svd_core.quality.measures import measure
+
+sky = torch.rand(3, 40, 80, generator=torch.Generator().manual_seed(0))[None]
+sky = torch.nn.functional.interpolate(sky, size=(320, 800), mode="bicubic").clamp(0, 1)[0]
+frames = (sky[:, :288, i % 60 : i % 60 + 512].contiguous() for i in range(int(sys.argv[1])))
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+measure(frames, fps=7)
+print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="resource is for Unix")
+def test_memory_does_not_grow_with_the_clip():
+    """Peak of fresh processes in MiB; twelve times the frames would be 160 MiB more if they were kept."""
+
+    def peak(frames):
+        command = [sys.executable, "-c", STREAMED, str(frames)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=ROOT)
+        return float(done.stdout)
+
+    assert peak(96) < peak(8) + 20
