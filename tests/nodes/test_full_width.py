@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
+
+from svd_core.training import adapt
 
 pytestmark = pytest.mark.slow  # writes 4.8 GB and runs 1.5 billion parameters in float32, needs 24 GiB
 
@@ -17,14 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def checkpoint(host, make):
-    unet, vae, clip = (host.pack(f"svd_core.{name}") for name in ("unet", "vae", "clip"))
+    configs = host.pack("svd_core.models.configs")
     name = make(
         "full.safetensors",
         dtype=torch.float16,
         preset=None,
-        unet=unet.UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768),
-        vae=vae.VAEConfig(128, (1, 2, 4, 4), 2, 4, True, True, True, False, False),
-        clip=clip.CLIPConfig(width=1280, layers=32, mlp=5120, patch=14, projection=1024),
+        unet=configs.UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768),
+        vae=configs.VAEConfig(128, (1, 2, 4, 4), 2, 4, True, True, True, False, False),
+        clip=configs.CLIPConfig(width=1280, layers=32, mlp=5120, patch=14, projection=1024),
     )
     yield name
     (host.base / "models" / "checkpoints" / name).unlink()
@@ -56,7 +59,7 @@ def our_video(host, checkpoint, photo):
     model, clip_vision, vae = host.run("PureSVDLoadCheckpoint", ckpt_name=checkpoint, weight_dtype="fp32")
     given = dict(image=photo, frames=3, seed=0, fit="crop", compatibility="native", **SIZE)
     described = host.run("PureSVDImageToVideo", clip_vision=clip_vision, vae=vae, **given)
-    positive, negative, latent = (items[0] for items in described)
+    positive, negative, latent = (items[0] for items in described[:3])
     (samples,) = host.run(
         "PureSVDSample",
         model=model,
@@ -90,6 +93,22 @@ def test_our_nodes_give_the_native_graphs_result(host, checkpoint, photo, error,
     record_property("relative error, latent and frames", (latent, frames))
     assert latent < 1e-4
     assert frames < 1e-4
+
+
+def test_a_lora_trains_at_full_width(host, checkpoint, tmp_path, record_property):
+    """Two steps on two frames of 64 pixels, for every temporal attention matrix."""
+    clip, out, told = tmp_path / "clips" / "one", tmp_path / "mine.safetensors", []
+    clip.mkdir(parents=True)
+    for i in range(2):
+        picture = Image.linear_gradient("L").resize((96, 64)).crop((8 * i, 0, 64 + 8 * i, 64))
+        picture.convert("RGB").save(clip / f"{i}.png")
+    file = host.base / "models" / "checkpoints" / checkpoint
+    command = ["--model", str(file), "--clips", str(clip.parent), "--out", str(out), "--steps", "2"]
+    command += ["--frames", "2", "--width", "64", "--height", "64", "--batch", "1", "--save-memory"]
+    adapt.run(command, shipped=file, on_step=None, say=told.append)
+    gc.collect()
+    record_property("said", told)
+    assert f"{out} holds 128 layers" in told[-1]
 
 
 def test_loading_as_stored_needs_little_more_than_the_file(host, checkpoint, monkeypatch, record_property):
