@@ -61,12 +61,15 @@ class Count(TorchDispatchMode):
     allocations are free, as is whatever happens inside a kernel, such as a convolution's change of layout.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, says: bool = False) -> None:
+        """`says` answers what is asked of values on the CPU, such as whether noise is to be added."""
         super().__init__()
+        self.says = says
         self.kernels: Counter[str] = Counter()
         self.bytes: Counter[str] = Counter()
         self.layout_copies = self.casts = self.waits = 0
         self.held = self.peak = 0  # bytes of what was made inside, on the device
+        self.wide = 0  # elements of the largest float32 tensor among them
         self._storages: dict[int, int] = {}
 
     @property
@@ -84,37 +87,42 @@ class Count(TorchDispatchMode):
         if name in ASKS and any(x.is_cuda for x in given.values()):
             self.waits += 1
         if name == "aten._local_scalar_dense":
-            return _answer(args[0])
+            return _answer(args[0], self.says)
         result = func(*args, **kwargs)
         made = {id(x): x for x in tree_leaves(result) if isinstance(x, Tensor) and id(x) not in given}
         if func.is_view or name in UNSEEN:
             return result
         for x in made.values():
             self._hold(x)
-        self._note(name, given, made, [x for x in tree_leaves(result) if isinstance(x, Tensor)])
+        self._note(name, given, made)
+        if name in ("aten.clone", "aten._to_copy") and made:
+            self._copied(args[0], result, kwargs.get("non_blocking", False))
+        if name == "aten.copy_":
+            self._copied(args[1], result, args[2] if len(args) > 2 else kwargs.get("non_blocking", False))
         return result
 
-    def _note(self, name: str, given: dict[int, Tensor], made: dict[int, Tensor], out: list[Tensor]) -> None:
+    def _note(self, name: str, given: dict[int, Tensor], made: dict[int, Tensor]) -> None:
         if name in EMPTY or not any(x.is_cuda for x in (given | made).values()):
             return
         self.kernels[name] += 1
         self.bytes[name] += sum(map(extent, (given | made).values()))
-        if name in ("aten.clone", "aten.copy_", "aten._to_copy"):
-            source = next(reversed(given.values())) if name == "aten.copy_" else next(iter(given.values()))
-            self._copied(source, out[0])
 
-    def _copied(self, source: Tensor, target: Tensor) -> None:
-        self.waits += source.is_cuda and not target.is_cuda
+    def _copied(self, source: Tensor, target: Tensor, non_blocking: bool) -> None:
+        if source.device != target.device:  # one that does not block is staged, towards the device
+            self.waits += not (non_blocking and target.is_cuda)
+        if not (source.is_cuda or target.is_cuda):
+            return
         if source.dtype != target.dtype:
             self.casts += 1
         elif source.device == target.device and extent(target) >= LAYOUT_COPY:
-            self.layout_copies += 1
+            self.layout_copies += source.stride() != target.stride()
 
     def _hold(self, x: Tensor) -> None:
         storage = x.untyped_storage()
         if not x.is_cuda or storage._cdata in self._storages:
             return
         key, size = storage._cdata, storage.nbytes()
+        self.wide = max(self.wide, x.numel() if x.dtype == torch.float32 else 0)
         self._storages[key] = size
         self.held += size
         self.peak = max(self.peak, self.held)
@@ -122,6 +130,18 @@ class Count(TorchDispatchMode):
 
     def _free(self, key: int) -> None:
         self.held -= self._storages.pop(key)
+
+
+def moved(module: torch.nn.Module) -> torch.nn.Module:
+    """A module whose parameters and buffers, of any kind, are on the pretended device from now on."""
+    for part in module.modules():
+        for held in (part._parameters, part._buffers):
+            for name, x in held.items():
+                if x is not None:
+                    y = torch.empty(x.shape, dtype=x.dtype, device=DEVICE)
+                    is_parameter = isinstance(x, torch.nn.Parameter)
+                    held[name] = torch.nn.Parameter(y, requires_grad=False) if is_parameter else y
+    return module
 
 
 def extent(x: Tensor) -> int:
@@ -132,18 +152,18 @@ def extent(x: Tensor) -> int:
     return elements * x.element_size()
 
 
-def _answer(x: Tensor) -> bool | int | float:
-    """What a program is told that asks for a value: on the device yes, all is finite; elsewhere no; one."""
+def _answer(x: Tensor, says: bool) -> bool | int | float:
+    """What a program is told that asks for a value: on the device yes, all is finite; on the CPU `says`."""
     constant = getattr(x, "constant", None)
     if constant is not None:
         return constant.item()
-    return x.is_cuda if x.dtype == torch.bool else 1.0 if x.dtype.is_floating_point else 1
+    return x.is_cuda or says if x.dtype == torch.bool else 1.0 if x.dtype.is_floating_point else 1
 
 
-def counted(run: Callable[[], Any]) -> Count:
-    """What one run does, and whose result is on the device."""
+def counted(run: Callable[[], Any], *, says: bool = False) -> Count:
+    """What one run does, whose result is on the device; `says` is that of `Count`."""
     with torch.no_grad(), _Attention():
-        with Count() as count:
+        with Count(says) as count:
             result = run()
         stray = [x for x in tree_leaves(result) if isinstance(x, Tensor) and x.device != torch.device(DEVICE)]
     if stray:

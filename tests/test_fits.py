@@ -49,7 +49,7 @@ def decoded(w, h, t, *, quick):
             found = plan(DECODER, t, h // 8, w // 8, itemsize=2, memory=memory, can_offload=True)
         except ValueError:
             continue
-        if found.keep or not quick:
+        if found.keep == 1 or not quick:
             return f"{memory / GIB:g} GiB"
     return "nothing"
 

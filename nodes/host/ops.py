@@ -53,13 +53,11 @@ def fast(base) -> SimpleNamespace:
                 )
             return super().forward(x)
 
-        def normalize(self, x, mean, variance, inplace=False):
+        def normalize(self, x, mean, variance, out=None):
             if not (self.comfy_cast_weights or self.weight_function or self.bias_function):
-                return core_ops.normalize(
-                    x, mean, variance, self.weight, self.bias, self.eps, inplace=inplace
-                )
+                return core_ops.normalize(x, mean, variance, self.weight, self.bias, self.eps, out=out)
             weight, bias, stream = comfy.ops.cast_bias_weight(self, x, offloadable=True)
-            y = core_ops.normalize(x, mean, variance, weight, bias, self.eps, inplace=inplace)
+            y = core_ops.normalize(x, mean, variance, weight, bias, self.eps, out=out)
             comfy.ops.uncast_bias_weight(self, weight, bias, stream)
             return y
 

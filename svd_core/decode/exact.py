@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,12 +18,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from ..models.ops import merge_moments, moments
+from ..models.ops import moments, whole_moments
 from ..models.timeconv import to_frames, to_time
 from ..models.vae_blocks import VideoResBlock
 from ..signatures import OnStep
-from .half import call, finite
-from .plan import TIERS, Plan, plan
+from . import quick
+from .half import HALF, call, finite
+from .plan import LEVELS_BELOW, TIERS, Plan, plan
 from .stages import Stage, stages
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ def decode(
         vae.config, t, h, w, itemsize=z.element_size(), memory=limit, can_offload=z.device.type != "cpu"
     )
     if memory is None:
-        chosen = replace(chosen, keep=False)
+        chosen = replace(chosen, keep=min(chosen.keep, LEVELS_BELOW))
     cut = stages(vae)
     steps = Steps(n // t * sum(stage.steps(t, h) for stage in cut), on_step)
     mix = vae.first_stage_model.decoder.time_mix()
@@ -73,16 +75,25 @@ class Steps:
         self.i += 1
 
 
+def stays(z: Tensor, chosen: Plan) -> bool:
+    """Whether a clip is decoded by `quick`: no step of it is looked at before the stage is done."""
+    return z.device.type != "cpu" and not chosen.offload
+
+
 def _decode_clip(cut: list[Stage], mix: nn.Module | None, z: Tensor, chosen: Plan, steps: Steps) -> Tensor:
+    if stays(z, chosen):
+        before = steps.i
+        with suppress(quick.Overflow):
+            return quick.decode(cut, mix, z, keep=chosen.keep, steps=steps)
+        steps.i = before
     t, _, h, _ = z.shape
-    clip = Clip(z, max(stage.channels * stage.scale**2 for stage in cut), offload=chosen.offload)
+    largest = max(stage.channels * stage.scale**2 for stage in cut)
+    clip = Clip(z, largest, offload=chosen.offload)
     for stage in cut:
         _trim_heap()
         statistics = clip.refill(stage, steps)
         if stage.block is not None:
-            keep = chosen.keep or (
-                stage.scale < cut[-1].scale and not chosen.offload
-            )  # a lower level's tensor is no larger than the work of the largest
+            keep = stage.channels * stage.scale**2 <= chosen.keep * largest
             _mix(clip, stage.block, statistics, stage.slabs(t, h), keep=keep, steps=steps)
     x = clip.frames.to(z.device)
     return x.clone() if mix is None else to_frames(call(mix, to_time(x, t)), x.shape[2])
@@ -140,7 +151,9 @@ class Clip:
         for group in stage.groups(t)[::order]:
             place = self.frames[group]
             x = self.view(before)[group].to(self.device)
-            x = finite(partial(stage.spatial, out=place), x, f"decoder stage of {stage.channels} channels")
+            fits = x.dtype not in HALF and (place.device, place.dtype) == (x.device, x.dtype)
+            apply = partial(stage.spatial, out=place if fits else None)
+            x = finite(apply, x, f"decoder stage of {stage.channels} channels")
             if stage.block is not None:
                 statistics.append(moments(x, stage.block.time_stack.groups))
             if x is not place:
@@ -164,7 +177,7 @@ def _mix(
     norm1, silu, conv1 = stack.in_layers
     norm2, _, _, conv2 = stack.out_layers
     t, what = len(clip.frames), f"temporal layer of {block.c_out} channels"
-    whole1 = _merge(statistics, [1] * t)
+    whole1 = whole_moments(statistics, [1] * t)
 
     def first(v: Tensor) -> Tensor:
         return call(conv1, silu(norm1.normalize(v, *whole1)))
@@ -178,11 +191,11 @@ def _mix(
         del u
         steps.done()
 
-    whole2 = _merge(statistics, [s.stop - s.start for s in slabs])
+    whole2 = whole_moments(statistics, [s.stop - s.start for s in slabs])
     alpha = block.alpha(whole2[0])  # float32; each slab takes it in its own dtype
 
     def second(u: Tensor) -> Tensor:
-        return call(conv2, silu(norm2.normalize(u, *whole2, inplace=u.dtype == torch.float32)))
+        return call(conv2, silu(norm2.normalize(u, *whole2, out=u if u.dtype == torch.float32 else None)))
 
     for slab in slabs:
         held = kept.pop(0)
@@ -198,10 +211,3 @@ def _mix(
 def _add(r: Tensor, alpha: Tensor, v: Tensor) -> Tensor:
     """v + a r in the dtype of v."""
     return torch.addcmul(v, r.to(v), alpha.to(v))
-
-
-def _merge(statistics: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:
-    """Mean and variance 1 g of a whole whose p parts, of the given relative sizes, have p g between them."""
-    mean, variance = (torch.cat(s)[:, None] for s in zip(*statistics))
-    count = torch.tensor(counts, dtype=torch.float32, device=mean.device).view(-1, 1, 1)
-    return merge_moments(mean, variance, count, dim=0)

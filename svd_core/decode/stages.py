@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from ..models.vae_blocks import ResBlock, Upsample, VideoResBlock
-from .half import HALF, call
+from .half import call
 
 if TYPE_CHECKING:
     from ..models.vae import VAE
@@ -25,16 +25,15 @@ class Stage:
     batch: int  # frames that together are no larger than one of the full resolution
 
     def spatial(self, x: Tensor, out: Tensor | None = None) -> Tensor:
-        """The per-frame layers: n c h w -> n c' h' w'. In float32 `out`, which may overlap x,
+        """The per-frame layers: n c h w -> n c' h' w'. `out`, which may overlap x,
         holds the result if it can.
         """
         *most, last = self.layers
         for layer in most:  # each input is freed before the next layer runs
             x = call(layer, x)
-        if not isinstance(last, SpatialHalf) or x.dtype in HALF or out is None:
+        if not isinstance(last, SpatialHalf) or out is None:
             return call(last, x)
-        fits = (out.device, out.dtype) == (x.device, x.dtype)
-        return call(last, x, out=out) if fits else call(last, x)
+        return call(last, x, out=out)
 
     def groups(self, t: int) -> list[slice]:
         """Cuts of t frames that hold no more than one frame of the full resolution."""
@@ -71,7 +70,7 @@ class SpatialHalf(nn.Module):
         is used as memory and holds the result.
         """
         if self.upsample is None:
-            return self.block.spatial(x)
+            return self.block.spatial(x, out)
         block = self.block
         x = self.upsample(x)
         skip = x if block.nin_shortcut is None else block.nin_shortcut(x)

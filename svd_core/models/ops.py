@@ -50,6 +50,12 @@ def layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
+def sent(x: Tensor, like: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
+    """x on the device of `like`, in its dtype unless `dtype` names one; a CUDA device is not waited for."""
+    towards = x.device.type == "cpu" and like.is_cuda  # staged at once, so x may change afterwards
+    return x.to(like.device, dtype or like.dtype, non_blocking=towards)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """... c_in -> ... c_out; on a CPU a 1x1 convolution: oneDNN is 2 (bfloat16: 1.2) times faster."""
     rows = x.shape[:-1].numel()
@@ -70,10 +76,9 @@ def moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
     Chan's formula merges them.
     """
     n, c, h, w = x.shape
-    rows = x.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
     if x.device.type != "cpu":
-        variance, mean = torch.var_mean(rows.unflatten(2, (groups, -1)), dim=(1, 3), correction=0)
-        return mean, variance
+        return device_moments(x, groups)
+    rows = x.float().permute(0, 2, 3, 1).reshape(n, h * w, c)
     lanes = 1
     while h * w % (2 * lanes) == 0 and h * w > 1024 * lanes and c * lanes < 65536:
         lanes *= 2
@@ -83,6 +88,29 @@ def moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
         torch.stack(s).view(n, lanes, groups, -1).transpose(1, 2).flatten(2) for s in zip(*sums)
     )
     return merge_moments(means, variances, torch.ones_like(means), dim=2)
+
+
+def device_moments(x: Tensor, groups: int) -> tuple[Tensor, Tensor]:
+    """`moments` of a tensor in any layout, read where it is. Half precision is summed in float32, whose
+    digits are enough for the difference of squares of such values.
+    """
+    grouped = x.unflatten(1, (groups, -1))
+    if x.dtype == torch.float32:
+        variance, mean = torch.var_mean(grouped, dim=(2, 3, 4), correction=0)
+        return mean, variance
+    n = grouped[0, 0].numel()
+    mean = grouped.sum(dim=(2, 3, 4), dtype=torch.float32) / n
+    norm = torch.linalg.vector_norm(grouped, dim=(2, 3, 4), dtype=torch.float32)
+    return mean, (norm**2 / n - mean**2).clamp_min_(0)
+
+
+def whole_moments(parts: list[tuple[Tensor, Tensor]], counts: list[int]) -> tuple[Tensor, Tensor]:
+    """Mean and variance 1 g of a whole whose p parts, of the given relative sizes, have p g between them."""
+    mean, variance = (torch.cat(s)[:, None] for s in zip(*parts))
+    if len(set(counts)) > 1:
+        share = sent(torch.tensor(counts, dtype=torch.float32), mean).view(-1, 1, 1)
+        return merge_moments(mean, variance, share, dim=0)
+    return merge_moments(mean, variance, torch.ones_like(mean[:, :, :1]), dim=0)
 
 
 def merge_moments(mean: Tensor, variance: Tensor, count: Tensor, dim: int) -> tuple[Tensor, Tensor]:
@@ -101,16 +129,16 @@ def normalize(
     bias: Tensor,
     eps: float,
     *,
-    inplace: bool = False,
+    out: Tensor | None = None,
 ) -> Tensor:
-    """Group-normalise n c h w with given statistics n g; the affine parameters have c values."""
-    n, c = x.shape[:2]
+    """Group-normalise n c h w with given statistics n g, or 1 g; the affine parameters have c values."""
+    c = x.shape[1]
     rstd = torch.rsqrt(variance + eps)
     mean, rstd = (v.repeat_interleave(c // v.shape[1], dim=1) for v in (mean, rstd))
     scale = rstd * weight.float()
     shift = bias.float() - mean * scale
     shift, scale = (v.to(x.dtype)[:, :, None, None] for v in (shift, scale))
-    return torch.addcmul(shift, x, scale, out=x if inplace else None)
+    return torch.addcmul(shift, x, scale, out=out)
 
 
 def group_norm(
@@ -126,7 +154,7 @@ def group_norm(
         return torch.group_norm(x if x.requires_grad else x.contiguous(), groups, weight, bias, eps)
     if x.device.type != "cpu" or x.dtype != torch.float32 or short or x.is_contiguous():
         return torch.group_norm(x, groups, weight, bias, eps)
-    return normalize(x, *moments(x, groups), weight, bias, eps, inplace=inplace)
+    return normalize(x, *moments(x, groups), weight, bias, eps, out=x if inplace else None)
 
 
 class Linear(nn.Linear):
@@ -138,9 +166,9 @@ class GroupNorm(nn.GroupNorm):
     def forward(self, x: Tensor, inplace: bool = False) -> Tensor:
         return group_norm(x, self.num_groups, self.weight, self.bias, self.eps, inplace=inplace)
 
-    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor, inplace: bool = False) -> Tensor:
+    def normalize(self, x: Tensor, mean: Tensor, variance: Tensor, out: Tensor | None = None) -> Tensor:
         """Normalise n c h w with statistics n g that were gathered elsewhere, over more than x."""
-        return normalize(x, mean, variance, self.weight, self.bias, self.eps, inplace=inplace)
+        return normalize(x, mean, variance, self.weight, self.bias, self.eps, out=out)
 
 
 class SiLU(nn.Module):

@@ -37,8 +37,8 @@ class Attention(nn.Module):
         return self.to_out(hooks.attention(q, k, v).transpose(1, 2).flatten(2))
 
     def over_time(self, x: Tensor, t: int, hooks: Hooks) -> Tensor:
-        """Self-attention over frames at each position: (b t) s c -> (b t) s c,
-        without regrouping the tokens.
+        """Self-attention over frames at each position: (b t) s c -> b t s c,
+        a view in the order b s t c of attention.
         """
         q, k, v = (
             rearrange(f(x), "(b t) s (k d) -> b s k t d", t=t, d=self.head_dim)
@@ -46,7 +46,7 @@ class Attention(nn.Module):
         )
         videos = [rearrange(hooks.attention(*qkv), "s k t d -> s t (k d)") for qkv in zip(q, k, v)]
         out = videos[0] if len(videos) == 1 else torch.cat(videos)
-        return rearrange(self.to_out(out), "(b s) t c -> (b t) s c", s=x.shape[1])
+        return rearrange(self.to_out(out), "(b s) t c -> b t s c", s=x.shape[1])
 
     def constant(self, context: Tensor) -> Tensor:
         """Cross-attention to one token, whose softmax is 1: context b 1 e -> b 1 c for every query alike."""
@@ -138,9 +138,9 @@ class TimeBlock(SpatialBlock):
             columns = rearrange(x, "(b t) s c -> (b s) t c", t=t)
             columns = self.full(columns, context.repeat_interleave(s, dim=0), hooks)
             return rearrange(columns, "(b s) t c -> (b t) s c", s=s)
-        x = added(x, self.attn1.over_time(self.norm1(x), t, hooks))
-        x = added(x.unflatten(0, (-1, t)), self.attn2.constant(context)[:, None]).flatten(0, 1)
-        return self.ff(x, self.norm3)
+        clips = added(x.unflatten(0, (-1, t)), self.attn1.over_time(self.norm1(x), t, hooks))
+        clips = added(clips, self.attn2.constant(context)[:, None])
+        return self.ff(clips.flatten(0, 1), self.norm3)
 
 
 def added(x: Tensor, y: Tensor) -> Tensor:

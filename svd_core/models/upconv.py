@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .ops import layout
+
 if TYPE_CHECKING:
     from .ops import Ops
 
@@ -36,7 +38,8 @@ def _up_conv_class(conv2d: type[nn.Module]) -> type[nn.Module]:
             ):  # in half precision sums would be rounded once more
                 return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=1)
             n, _, h, w = x.shape
-            y = x.new_empty(n, 2 * h, 2 * w, len(weight)).permute(0, 3, 1, 2)
+            shape = (n, len(weight), 2 * h, 2 * w)
+            y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout(x.device))
             both = None if bias is None else bias.repeat(2)
             for i, tall in enumerate(_summed(weight, 2)):
                 pair = F.conv2d(x, torch.cat(_summed(tall, 3)), both, padding=1)

@@ -30,12 +30,13 @@ class ResBlock(nn.Module):
         self.nin_shortcut = ops.Conv2d(c_in, c_out, 1, **factory) if c_in != c_out else None
         self.silu = core_ops.SiLU()
 
-    def spatial(self, x: Tensor) -> Tensor:
-        """n c_in h w -> n c_out h w"""
+    def spatial(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """n c_in h w -> n c_out h w, in `out` if there is one; it may be x, where that has c_out channels"""
         skip = x if self.nin_shortcut is None else self.nin_shortcut(x)
         h = self.conv1(self.silu(self.norm1(x)))
         h = self.silu(self.norm2(h, inplace=True))  # one name, so that nothing outlives its use
-        return self.conv2(h).add_(skip)
+        h = self.conv2(h)
+        return h.add_(skip) if out is None else torch.add(h, skip, out=out)
 
     def forward(self, x: Tensor) -> Tensor:
         """n c_in h w -> n c_out h w"""

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..conditioning.conditioning import Conditioning
 from ..models.hooks import NO_HOOKS, Hooks
+from ..models.ops import sent
 from ..models.unet import VideoUNet
 from ..signatures import Denoise
 from .denoiser import denoiser
@@ -203,7 +204,7 @@ def along(delta: Tensor, denoised: Tensor) -> Tensor:
 
 def _rows(scale: Tensor, x: Tensor) -> Tensor:
     """t -> (b t) 1 1 1 beside x, (b t) c h w"""
-    return scale.to(x).repeat(len(x) // len(scale)).view(-1, 1, 1, 1)
+    return sent(scale, x).repeat(len(x) // len(scale)).view(-1, 1, 1, 1)
 
 
 def guided(

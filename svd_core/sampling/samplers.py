@@ -14,6 +14,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..models.ops import sent
 from ..signatures import Denoise, OnStep, Sampler
 
 
@@ -92,7 +93,7 @@ def dpmpp_2m(
         if denoised_old is not None and sigmas[i + 1] > 0:
             h_last, h = (sigmas[i - 1] / sigmas[i]).log(), (sigmas[i] / sigmas[i + 1]).log()
             D = denoised + (denoised - denoised_old) * (h / h_last / 2)
-        x = torch.lerp(D, x, (sigmas[i + 1] / sigmas[i]).to(x))
+        x = torch.lerp(D, x, sent(sigmas[i + 1] / sigmas[i], x))
         denoised_old = denoised
         _report(on_step, i, n)
     return x
@@ -173,7 +174,7 @@ def draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Unit noise shaped as x, from a CPU generator, in float32."""
     if generator is None:
         raise ValueError("this sampler draws noise; pass generator=torch.Generator().manual_seed(seed)")
-    return torch.randn(x.shape, generator=generator, dtype=torch.float32).to(x)
+    return sent(torch.randn(x.shape, generator=generator, dtype=torch.float32), x)
 
 
 def _report(on_step: OnStep | None, i: int, n: int) -> None:

@@ -11,7 +11,7 @@ import torch
 from svd_core.decode import exact
 from svd_core.decode.exact import decode
 from svd_core.decode.half import finite
-from svd_core.decode.plan import GIB, TIERS, Plan, plan
+from svd_core.decode.plan import GIB, LEVELS_BELOW, TIERS, Plan, plan
 from svd_core.decode.stages import stages
 from svd_core.models.configs import VAEConfig
 
@@ -83,7 +83,7 @@ def test_limits_of_one_tier_give_the_same_bytes(vae):
     assert torch.equal(one, same)
 
 
-@pytest.mark.parametrize("keep", [False, True])
+@pytest.mark.parametrize("keep", [0.0, LEVELS_BELOW, 1.0])
 @pytest.mark.parametrize("offload", [False, True])
 def test_every_plan_gives_the_one_shot_decode(vae, monkeypatch, keep, offload):
     """Also the one in which waiting frames leave the device, here for the memory they are in already."""
@@ -98,18 +98,47 @@ def test_nearby_limits_choose_the_same_plan():
 
 
 @pytest.mark.parametrize(
-    ("gib", "keep", "offload"), [(64, True, False), (6, True, False), (4, False, False), (3, False, True)]
+    ("gib", "keep", "offload"), [(64, 1, False), (6, 1, False), (4, 0, False), (3, 0, True)]
 )
 def test_the_quickest_plan_that_fits_is_chosen(gib, keep, offload):
     """14 frames of 1024x576 in half precision: two, one or none of 1.97 GiB, and 1.05 GiB to work."""
     chosen = plan(FULL, 14, 72, 128, itemsize=2, memory=gib * GIB, can_offload=True)
     frame = 128 * 576 * 1024 * 2
     assert (chosen.keep, chosen.offload) == (keep, offload)
-    assert chosen.peak == int(7.5 * frame) + (0 if offload else 14 * frame * (2 if keep else 1))
+    assert chosen.peak == int(7.5 * frame) + (0 if offload else int(14 * frame * (1 + keep)))
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [0.0, LEVELS_BELOW, 1.0])
+@pytest.mark.parametrize(("t", "h", "w"), [(1, 8, 8), (2, 5, 7), (7, 9, 3), (14, 8, 12)])
+def test_the_way_of_an_accelerator_gives_the_one_shot_decode(vae, monkeypatch, t, h, w, keep):
+    """Channels first and in place, run here; also a level that shrinks in memory, and no layers in time."""
+    monkeypatch.setattr(exact, "stays", lambda z, chosen: True)
+    monkeypatch.setattr(exact, "plan", lambda *a, **k: Plan(keep, False, 0))
+    options = dict(t=t, memory=GIB)
+    z = latents(t, h, w)
+    assert relative_error(decode(vae, z, **options), vae.decode(z, t=t)) <= 1e-5
+    wide = references.vae(replace(TINY, ch=4, ch_mult=(1, 8), norm_groups=4))
+    assert relative_error(decode(wide, z, **options), wide.decode(z, t=t)) <= 1e-5
+    frame_wise = references.vae(replace(TINY, temporal=False, post_quant_conv=True))
+    assert relative_error(decode(frame_wise, z, **options), frame_wise.decode(z, t=1)) <= 1e-5
+
+
+@torch.no_grad()
+def test_the_way_of_an_accelerator_leaves_overflow_to_the_careful_one(monkeypatch, caplog):
+    """The same bytes as without it, and progress that starts over."""
+    vae, seen = references.vae(TINY), []
+    vae.first_stage_model.decoder.get_submodule("up.0.block.1.time_stack.out_layers.3").weight.mul_(1e5)
+    vae, z = vae.half(), latents(3, 4, 4).half()
+    careful = decode(vae, z, t=3)
+    monkeypatch.setattr(exact, "stays", lambda z, chosen: True)
+    assert torch.equal(decode(vae, z, t=3, on_step=lambda i, n: seen.append((i, n))), careful)
+    assert seen.count((0, seen[0][1])) == 2
+    assert seen[-1][0] == seen[-1][1] - 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("keep", [1.0, LEVELS_BELOW, 0.0])
 def test_what_is_kept_is_not_computed_twice(monkeypatch, keep):
     vae, calls = references.vae(TINY), []
     slabs = {stage.block: len(stage.slabs(5, 6)) for stage in stages(vae) if stage.block is not None}
@@ -117,9 +146,9 @@ def test_what_is_kept_is_not_computed_twice(monkeypatch, keep):
         block.time_stack.in_layers[2].register_forward_hook(lambda *_: calls.append(1))
     monkeypatch.setattr(exact, "plan", lambda *a, **k: Plan(keep, False, 0))
     decode(vae, latents(5, 6, 6), t=5, memory=GIB)
-    largest = stages(vae)[-1].scale
-    twice = sum(slabs[stage.block] for stage in stages(vae) if stage.block and stage.scale == largest)
-    assert len(calls) == sum(slabs.values()) + (0 if keep else twice)
+    *blocks, last = stages(vae)
+    again = [stage for stage in blocks if keep == 0 or (keep < 1 and stage.scale == last.scale)]
+    assert len(calls) == sum(slabs.values()) + sum(slabs[stage.block] for stage in again)
 
 
 def test_finite_values_stay_half_though_their_sum_would_not():

@@ -112,3 +112,16 @@ def test_silu_works_in_place_only_without_gradients():
         y = ops.SiLU()(x)
     assert y.data_ptr() == x.data_ptr()
     torch.testing.assert_close(y, F.silu(kept))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("mean", [0.0, 5.0])
+def test_moments_of_an_accelerator_equal_float64(dtype, mean):
+    """Of a view that is not dense; half precision by a difference of squares in float32."""
+    x = channels_last(3, 32, 40, 24, mean=mean).to(dtype)[:, :, 3:17]
+    groups = x.double().unflatten(1, (8, -1)).flatten(2)
+    found = ops.device_moments(x, 8)
+    assert relative_error(found[0], groups.mean(2)) <= 1e-5
+    assert relative_error(found[1], groups.var(2, correction=0)) <= 1e-5
+    assert all(moment.dtype == torch.float32 for moment in found)

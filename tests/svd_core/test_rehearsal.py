@@ -1,11 +1,16 @@
 """Every path of the core on a pretended GPU: devices, dtypes, waits, and what a pass costs there."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from benchmarks import peers, pretend, sizes
 from svd_core.conditioning.conditioning import Conditioning, embed
 from svd_core.conditioning.encode import encode
+from svd_core.decode import exact
+from svd_core.decode.plan import LEVELS_BELOW, options
+from svd_core.decode.stages import stages
 from svd_core.models import ops
 from svd_core.models.image_encoder import CLIPVision
 from svd_core.models.unet import VideoUNet
@@ -16,6 +21,7 @@ from tests.make_checkpoint import clip_config, vae_config
 
 from . import references
 from .references import relative_error
+from .test_decode import FULL
 
 T = 3
 GIB = 2**30
@@ -58,14 +64,47 @@ def test_a_guided_pass_runs_on_the_device_without_waiting(dtype):
     assert count.waits == 0
 
 
+@pytest.mark.parametrize("draws", [False, True])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-def test_samplers_do_not_wait_for_the_device(sampler):
+def test_samplers_do_not_wait_for_the_device(sampler, draws):
     with pretend.device():
         x, sigmas = on_device(T, 4, 8, 16), torch.tensor([10.0, 3.0, 1.0, 0.0])
         options = dict(generator=torch.Generator().manual_seed(0))
-        count = pretend.counted(lambda: SAMPLERS[sampler](lambda x, sigma: x * 0.5, x, sigmas, **options))
+        run = lambda: SAMPLERS[sampler](lambda x, sigma: x * 0.5, x, sigmas, **options)  # noqa: E731
+        count = pretend.counted(run, says=draws)
     assert count.operators >= 3
     assert count.waits == 0
+
+
+def decoded(config, dtype, t, h, w, keep, monkeypatch):
+    """The count of a decode by a plan of our choice, and its plan's own estimate of the activations."""
+    plans = options(config, t, h, w, itemsize=dtype.itemsize, can_offload=True)
+    chosen = next(plan for plan in plans if plan.keep == keep)
+    monkeypatch.setattr(exact, "plan", lambda *a, **k: chosen)
+    with pretend.device():
+        vae = placed(VAE(config, device="meta"), dtype)
+        z = on_device(t, 4, h, w, dtype=dtype)
+        return pretend.counted(lambda: exact.decode(vae, z, t=t, memory=GIB)), chosen.activations
+
+
+@pytest.mark.parametrize("keep", [1.0, LEVELS_BELOW, 0.0])
+def test_a_plan_knows_what_decoding_holds(monkeypatch, keep):
+    """And waits once a stage; what is copied into another order are pixels, and tokens for attention."""
+    config = replace(FULL, num_res_blocks=1)
+    count, planned = decoded(config, torch.float16, 14, 144, 128, keep, monkeypatch)
+    assert abs(count.peak / planned - 1) <= 0.05
+    assert count.waits == len(stages(VAE(config, device="meta")))
+    assert count.layout_copies == 14 + 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("t", [14, 25])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32], ids=str)
+@pytest.mark.parametrize("keep", [1.0, LEVELS_BELOW, 0.0])
+def test_a_plan_knows_what_decoding_holds_at_released_width(monkeypatch, keep, dtype, t):
+    count, planned = decoded(FULL, dtype, t, 72, 128, keep, monkeypatch)
+    assert abs(count.peak / planned - 1) <= 0.05
+    assert count.waits == (15 if dtype == torch.float16 else 0)
 
 
 @HALF
