@@ -6,14 +6,13 @@ import torch
 from torch import Tensor
 
 from ..models.image_encoder import preprocess
-from ..models.ops import sent
 from ..signatures import Encode
 
 
 def augment(image: Tensor, augmentation_level: float, generator: torch.Generator) -> Tensor:
     """Add N(0, level²) noise to b 3 H W in [-1, 1]; drawn on the CPU in float32, not clamped afterwards."""
     noise = torch.randn(image.shape, generator=generator, dtype=torch.float32)
-    return image + augmentation_level * sent(noise, image)
+    return image + augmentation_level * noise.to(image.device, image.dtype, non_blocking=image.is_cuda)
 
 
 def encode(

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models.ops import sent
 from ..sampling.samplers import draw
 from ..signatures import Denoise, OnStep
 
@@ -62,14 +61,14 @@ def flip(x: Tensor, t: int) -> Tensor:
 
 def step(x: Tensor, D: Tensor, b: Tensor, sigma: Tensor, sigma_next: Tensor) -> Tensor:
     """From sigma to sigma_next: D + r (x - b), r = sigma_next / sigma. b = D is Euler, b = D_u is CFG++."""
-    return D + sent(sigma_next / sigma, x) * (x - b)
+    return D + (sigma_next / sigma).to(x) * (x - b)
 
 
 def lift(
     x: Tensor, low: Tensor, high: Tensor, generator: torch.Generator | None, *, scale: float = 1.0
 ) -> Tensor:
     """Fresh noise from level `low` up to level `high`."""
-    return x + scale * sent((high**2 - low**2).sqrt(), x) * draw(x, generator)
+    return x + scale * (high**2 - low**2).sqrt().to(x) * draw(x, generator)
 
 
 def pin(D: Tensor, sigma: Tensor, ends: Ends, *, t: int) -> Tensor:

@@ -128,7 +128,8 @@ class CLIPVision(nn.Module):
 
 def normalize(x: Tensor) -> Tensor:
     """n 3 h w in [0, 1] -> the same in units of CLIP's training mean and deviation."""
-    mean, std = (core_ops.sent(torch.tensor(v, dtype=x.dtype), x).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = (torch.tensor(v, dtype=x.dtype).view(3, 1, 1) for v in (MEAN, STD))
+    mean, std = (v.to(x.device, non_blocking=x.is_cuda) for v in (mean, std))
     return (x - mean) / std
 
 

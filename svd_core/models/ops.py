@@ -50,12 +50,6 @@ def layout(device: torch.device) -> torch.memory_format:
     return torch.channels_last if device.type == "cpu" else torch.contiguous_format
 
 
-def sent(x: Tensor, like: Tensor, *, dtype: torch.dtype | None = None) -> Tensor:
-    """x on the device of `like`, in its dtype unless `dtype` names one; a CUDA device is not waited for."""
-    towards = x.device.type == "cpu" and like.is_cuda  # staged at once, so x may change afterwards
-    return x.to(like.device, dtype or like.dtype, non_blocking=towards)
-
-
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """... c_in -> ... c_out; on a CPU a 1x1 convolution: oneDNN is 2 (bfloat16: 1.2) times faster."""
     rows = x.shape[:-1].numel()
@@ -108,8 +102,8 @@ def whole_moments(parts: list[tuple[Tensor, Tensor]], counts: list[int]) -> tupl
     """Mean and variance 1 g of a whole whose p parts, of the given relative sizes, have p g between them."""
     mean, variance = (torch.cat(s)[:, None] for s in zip(*parts))
     if len(set(counts)) > 1:
-        share = sent(torch.tensor(counts, dtype=torch.float32), mean).view(-1, 1, 1)
-        return merge_moments(mean, variance, share, dim=0)
+        count = torch.tensor(counts, dtype=torch.float32).view(-1, 1, 1)
+        return merge_moments(mean, variance, count.to(mean.device, non_blocking=mean.is_cuda), dim=0)
     return merge_moments(mean, variance, torch.ones_like(mean[:, :, :1]), dim=0)
 
 

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from ..conditioning.conditioning import Conditioning
 from ..models.hooks import NO_HOOKS, Hooks
-from ..models.ops import sent
 from ..signatures import Denoise
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def denoiser(
     concat = rows.concat.to(dtype)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
-        c_skip, c_out, c_in, c_noise = (sent(c, x, dtype=c.dtype) for c in scalings(sigma))
+        c_skip, c_out, c_in, c_noise = (c.to(x.device, non_blocking=x.is_cuda) for c in scalings(sigma))
         x_in = torch.cat([(c_in * x).to(dtype), concat], dim=1)
         F_x = network(x_in, c_noise.expand(len(x)), rows.context, rows.vector, t=t, hooks=hooks)
         return c_skip * x + c_out * F_x.to(x.dtype)

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from ..conditioning.conditioning import Conditioning
 from ..models.hooks import NO_HOOKS, Hooks
-from ..models.ops import sent
 from ..models.unet import VideoUNet
 from ..signatures import Denoise
 from .denoiser import denoiser
@@ -204,7 +203,8 @@ def along(delta: Tensor, denoised: Tensor) -> Tensor:
 
 def _rows(scale: Tensor, x: Tensor) -> Tensor:
     """t -> (b t) 1 1 1 beside x, (b t) c h w"""
-    return sent(scale, x).repeat(len(x) // len(scale)).view(-1, 1, 1, 1)
+    rows = scale.to(x.device, x.dtype, non_blocking=x.is_cuda)
+    return rows.repeat(len(x) // len(scale)).view(-1, 1, 1, 1)
 
 
 def guided(

@@ -14,7 +14,6 @@ import math
 import torch
 from torch import Tensor
 
-from ..models.ops import sent
 from ..signatures import Denoise, OnStep, Sampler
 
 
@@ -93,7 +92,8 @@ def dpmpp_2m(
         if denoised_old is not None and sigmas[i + 1] > 0:
             h_last, h = (sigmas[i - 1] / sigmas[i]).log(), (sigmas[i] / sigmas[i + 1]).log()
             D = denoised + (denoised - denoised_old) * (h / h_last / 2)
-        x = torch.lerp(D, x, sent(sigmas[i + 1] / sigmas[i], x))
+        share = (sigmas[i + 1] / sigmas[i]).to(x.device, x.dtype, non_blocking=x.is_cuda)
+        x = torch.lerp(D, x, share)
         denoised_old = denoised
         _report(on_step, i, n)
     return x
@@ -174,7 +174,8 @@ def draw(x: Tensor, generator: torch.Generator | None) -> Tensor:
     """Unit noise shaped as x, from a CPU generator, in float32."""
     if generator is None:
         raise ValueError("this sampler draws noise; pass generator=torch.Generator().manual_seed(seed)")
-    return sent(torch.randn(x.shape, generator=generator, dtype=torch.float32), x)
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float32)
+    return noise.to(x.device, x.dtype, non_blocking=x.is_cuda)
 
 
 def _report(on_step: OnStep | None, i: int, n: int) -> None:

@@ -42,7 +42,7 @@ def on_device(*shape, dtype=torch.float32):
 
 @HALF
 def test_a_step_of_the_model_stays_in_half_precision(on_gpu, dtype):
-    """Latents in and out are float32, as the host has them; the one wait looks for NaN."""
+    """Latents in and out, beside the photo, are float32, as the host has them; the one wait looks for NaN."""
     base = on_gpu(dtype)[0].model
     config = base.diffusion_model.config
     assert base.get_dtype_inference() == dtype
@@ -60,7 +60,7 @@ def test_a_step_of_the_model_stays_in_half_precision(on_gpu, dtype):
             )
         )
     assert count.operators > 300
-    assert count.wide <= 2 * T * 4 * H * W
+    assert count.wide <= 2 * T * 8 * H * W
     assert count.waits == 1
 
 
