@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from ..models.ops import moments, whole_moments
 from .half import HALF, call
-from .stages import Stage
 
 if TYPE_CHECKING:
     from .exact import Steps
+    from .stages import Stage
 
 Moments = list[tuple[Tensor, Tensor]]
 
@@ -84,7 +84,8 @@ def _mix(frames: Tensor, stage: Stage, statistics: Moments, *, keep: bool, steps
         norm1.normalize(frames[:, :, slab], *whole1, out=_frames(columns, w))
         return call(conv1, silu(columns))
 
-    slabs, kept, statistics = stage.slabs(t, h // stage.scale), [], []
+    slabs, statistics = stage.slabs(t, h // stage.scale), []
+    kept: list[Tensor | None] = []
     for slab in slabs:
         u = first(slab)
         statistics.append(moments(u, block.time_stack.groups))
@@ -95,12 +96,12 @@ def _mix(frames: Tensor, stage: Stage, statistics: Moments, *, keep: bool, steps
     whole2 = whole_moments(statistics, [s.stop - s.start for s in slabs])
     alpha = block.alpha(frames)
     for slab in slabs:
-        u = kept.pop(0)
-        u = first(slab) if u is None else u
+        held = kept.pop(0)
+        u = first(slab) if held is None else held
         u = call(conv2, silu(norm2.normalize(u, *whole2, out=u)))
         v = frames[:, :, slab]
         torch.addcmul(v, _frames(u, w), alpha, out=v)
-        del u
+        del u, held
         steps.done()
     return whole2[0]
 

@@ -13,8 +13,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .ops import layout
-
 if TYPE_CHECKING:
     from .ops import Ops
 
@@ -39,7 +37,8 @@ def _up_conv_class(conv2d: type[nn.Module]) -> type[nn.Module]:
                 return F.conv2d(F.interpolate(x, scale_factor=2.0, mode="nearest"), weight, bias, padding=1)
             n, _, h, w = x.shape
             shape = (n, len(weight), 2 * h, 2 * w)
-            y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout(x.device))
+            layout = torch.channels_last if x.device.type == "cpu" else torch.contiguous_format
+            y = torch.empty(shape, dtype=x.dtype, device=x.device, memory_format=layout)
             both = None if bias is None else bias.repeat(2)
             for i, tall in enumerate(_summed(weight, 2)):
                 pair = F.conv2d(x, torch.cat(_summed(tall, 3)), both, padding=1)
