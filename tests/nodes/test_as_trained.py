@@ -83,6 +83,96 @@ def test_preset_passes_through_clones_lora_and_saved_files(host, load, lora, tmp
     assert {carried(socket) for socket in (again.model, again.clip_vision, again.vae)} == {carried(patched)}
 
 
+RELEASED = {  # file: steps, schedule, sampler, guidance of the first and the last frame, frames, size, fps
+    "svd.safetensors": (25, "karras", "euler", 1.0, 2.5, 14, (1024, 576), 7),
+    "svd_xt.safetensors": (30, "karras", "euler", 1.5, 3.0, 25, (1024, 576), 7),
+    "svd_xt_1_1.safetensors": (30, "karras", "euler", 1.5, 3.0, 25, (1024, 576), 7),
+    "AnimateLCM-SVD-xt-1.1.safetensors": (4, "consistency", "lcm", 1.0, 1.2, 25, (1024, 576), 7),
+    "svd-nano (embedded)": (6, "ays", "euler", 1.0, 1.0, 14, (256, 256), 7),
+}
+
+
+@pytest.fixture
+def reached(host, monkeypatch, describe, photo):
+    """reached(trio) -> what arrives at the sampler of an untouched graph; nothing is sampled."""
+    guider = host.pack("nodes.host.guider")
+    seen = {}
+
+    def sample(made, latent, method, levels, seed, callback=None):
+        seen.update(levels=levels, scales=made.scales)
+        return latent
+
+    def run(trio):
+        with monkeypatch.context() as spied:
+            spied.setattr(guider, "sample", sample)
+            spied.setattr(guider, "sampler", lambda function: seen.update(method=function.__name__))
+            conditioning = [found[0] for found in describe(trio, photo, frames=0)]
+            given = dict(zip(("positive", "negative", "latent"), conditioning))
+            host.run("PureSVDSample", model=trio.model, seed=3, min_cfg=1.0, max_cfg=2.5, **given, **SILENT)
+        t = len(conditioning[2]["samples"])
+        scales = seen["scales"](t)
+        preset = host.pack("nodes.host.trained").of_video(trio.vae, trio.clip_vision)[0]
+        size, ends = (preset.width, preset.height), [round(float(scales[i]), 6) for i in (0, -1)]
+        return seen["levels"], (seen["method"], *ends, t, size, preset.fps)
+
+    return run
+
+
+def patched_by(host, trio, loader, lora_name):
+    """The same with a LoRA, by the host's loader or ours."""
+    strengths = {"strength_model": 0.5}
+    if loader == "PureSVDLoadLora":
+        inputs = host.node(loader).define_schema().inputs
+        strengths = {made.id: made.default for made in inputs if made.get_io_type() == "FLOAT"}
+    model = host.run(loader, model=trio.model.clone(), lora_name=lora_name, **strengths)[0]
+    assert model.patches
+    return type(trio)(model, trio.clip_vision, trio.vae)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [next(iter(RELEASED)), *(pytest.param(name, marks=pytest.mark.slow) for name in list(RELEASED)[1:])],
+)
+def test_trained_values_reach_the_sampler_on_every_path(host, load, lora, reached, name):
+    """Straight from the loader, through a clone, either LoRA loader, and a file that the host saved."""
+    steps, schedule, *wanted = RELEASED[name]
+    levels = host.pack("svd_core.sampling.noise_levels").SCHEDULES[schedule](steps)
+    embedded = "embedded" in name
+    if embedded:
+        straight = load("tiny.safetensors")
+        straight = type(straight)(*host.run("PureSVDLoadCheckpoint", ckpt_name=name, weight_dtype="fp32"))
+    else:
+        straight = load(name, preset=None)
+    own = "svd-nano camera left (embedded)" if embedded else lora
+    paths = {"straight": straight, "LoRA": patched_by(host, straight, "PureSVDLoadLora", own)}
+    paths["clone"] = type(straight)(straight.model.clone(), straight.clip_vision, straight.vae)
+    if not embedded:
+        paths["host's LoRA"] = patched_by(host, straight, "LoraLoaderModelOnly", lora)
+    stem = f"saved {len(name)}"
+    host.node("ImageOnlyCheckpointSave")().save(*vars(straight).values(), stem)
+    made = host.base / "output" / f"{stem}_00001_.safetensors"
+    paths["saved"] = load(made.rename(host.base / "models" / "checkpoints" / f"{stem}.safetensors").name)
+    for path, trio in paths.items():
+        found, told = reached(trio)
+        assert torch.equal(found, levels), path
+        assert told == tuple(wanted), path
+
+
+@pytest.mark.slow
+def test_animatelcm_as_parts_keeps_its_own_sampling(host, make, reached, load):
+    """Its file is a U-Net; VAE and image encoder are svd_xt's, and so is what they were trained for."""
+    unet, whole = (
+        make("AnimateLCM-SVD-xt-1.1.safetensors", preset=None),
+        make("svd_xt.safetensors", preset=None),
+    )
+    names = {"unet_name": unet, "vae_name": whole, "clip_name": whole}
+    names = {name: f"checkpoints/{file}" for name, file in names.items()}
+    trio = type(load("tiny.safetensors"))(*host.run("PureSVDLoadParts", **names, weight_dtype="fp32"))
+    found, told = reached(trio)
+    assert torch.equal(found, host.pack("svd_core.sampling.noise_levels").SCHEDULES["consistency"](4))
+    assert told == ("lcm", 1.0, 1.2, 25, (1024, 576), 7)
+
+
 def test_stored_values_mean_what_they_meant(host, ours):
     widgets = host.pack("nodes.widgets")
     preset = ours.model.model.preset
