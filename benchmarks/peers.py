@@ -23,8 +23,8 @@ from svd_core.models.vae import VAE
 from .sizes import Size
 
 Cases = dict[str, Callable[[], torch.Tensor]]
-IDS = (6.0, 127.0, 0.02)
-IMAGES = 4
+IDS, IMAGES = (6.0, 127.0, 0.02), 4
+CROSS = {True: "CrossAttn", False: ""}
 
 
 def native(*, fused_attention: bool = False) -> bool:
@@ -64,7 +64,15 @@ def unet_config(size: Size) -> UNetConfig:
     return UNetConfig(size.model_channels, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768)
 
 
-def _diffusers_unet(ours: VideoUNet) -> torch.nn.Module:
+def _regroup(model: torch.nn.Module, groups: int) -> torch.nn.Module:
+    """diffusers knows no other number of groups than 32."""
+    for module in model.modules():
+        if isinstance(module, torch.nn.GroupNorm):
+            module.num_groups = groups
+    return model.eval().requires_grad_(False)
+
+
+def diffusers_unet(ours: VideoUNet) -> torch.nn.Module:
     diffusers = importlib.import_module("diffusers")
     c = ours.config
     widths = tuple(c.model_channels * m for m in c.channel_mult)
@@ -74,12 +82,15 @@ def _diffusers_unet(ours: VideoUNet) -> torch.nn.Module:
             num_attention_heads=tuple(w // c.head_dim for w in widths),
             cross_attention_dim=c.context_dim,
             projection_class_embeddings_input_dim=c.adm_in_channels,
+            layers_per_block=c.num_res_blocks,
+            down_block_types=[f"{CROSS[a]}DownBlockSpatioTemporal" for a in c.attention_levels],
+            up_block_types=[f"{CROSS[a]}UpBlockSpatioTemporal" for a in reversed(c.attention_levels)],
         )
     for m in model.modules():
         if type(m).__name__ in ("ResnetBlock2D", "TemporalResnetBlock"):
             m.norm1.eps = m.norm2.eps = 1e-5  # the released model's; its factories drop the argument
     model.load_state_dict(layouts.unet_to_diffusers(ours.state_dict())[0], assign=True)
-    return model.eval().requires_grad_(False)
+    return _regroup(model, c.norm_groups)
 
 
 def _native_unet(ours: VideoUNet, dtype: torch.dtype) -> torch.nn.Module:
@@ -144,7 +155,7 @@ def _steps(size: Size, dtype: torch.dtype, device: str, peers: list[str], videos
         theirs = _native_unet(ours, dtype)
         cases["native"] = lambda: theirs(x, c_noise, rows, y, num_video_frames=size.t, transformer_options={})
     if "diffusers" in peers:
-        model = _diffusers_unet(ours)
+        model = diffusers_unet(ours)
         clips = x.unflatten(0, (videos, size.t))
         cases["diffusers"] = lambda: model(clips, c_noise[0], context, ids.to(dtype)).sample.flatten(0, 1)
     return cases
@@ -167,7 +178,7 @@ def vae_config(size: Size) -> VAEConfig:
     )
 
 
-def _diffusers_vae(ours: VAE) -> torch.nn.Module:
+def diffusers_vae(ours: VAE) -> torch.nn.Module:
     diffusers = importlib.import_module("diffusers")
     c = ours.config
     with torch.device("meta"):
@@ -179,7 +190,7 @@ def _diffusers_vae(ours: VAE) -> torch.nn.Module:
         )
     single = {k.split(".", 1)[1]: v for k, v in ours.state_dict().items()}
     model.load_state_dict(layouts.vae_to_diffusers(single)[0], assign=True)
-    return model.eval().requires_grad_(False)
+    return _regroup(model, c.norm_groups)
 
 
 def _native_vae(ours: VAE) -> torch.nn.Module:
@@ -216,7 +227,7 @@ def vae_decode(
         native_model = _native_vae(ours)
         cases["native"] = lambda: native_model.decode(z)
     if "diffusers" in peers:
-        model = _diffusers_vae(ours)
+        model = diffusers_vae(ours)
         cases["diffusers"] = lambda: model.decode(z, num_frames=size.t).sample
     return cases
 
@@ -231,7 +242,7 @@ def vae_encode(size: Size, dtype: torch.dtype, device: str, peers: list[str]) ->
         native_model = _native_vae(ours)
         cases["native"] = lambda: native_model.encode(x)
     if "diffusers" in peers:
-        model = _diffusers_vae(ours)
+        model = diffusers_vae(ours)
         cases["diffusers"] = lambda: model.encode(x).latent_dist.mode()
     return cases
 
