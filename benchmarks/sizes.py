@@ -22,6 +22,7 @@ SIZES = {
     "tiny": Size(64, 4, 8, 16, 32, 8, 16),
     "small": Size(192, 14, 24, 40, 128, 16, 28),
     "clip": Size(192, 14, 32, 56, 128, 32, 56),
+    "released": Size(320, 14, 32, 56, 128, 32, 56),
     "large": Size(64, 4, 8, 16, 32, 64, 112),  # frames of the bytes of clip for a quarter of the work
     "full": Size(320, 14, 72, 128, 128, 72, 128),
     "full-xt": Size(320, 25, 72, 128, 128, 72, 128),
