@@ -49,10 +49,11 @@ def main(arguments: list[str]) -> int:
     python = environment.prepare(found, tests=False)
     about = ask_about(python, args.checkpoint)
     job = chosen(args, about)
+    busy = f", load {os.getloadavg()[0]:.1f} before" if hasattr(os, "getloadavg") else ""
     cache.say(f"{job['frames']} frames of {job['width']}x{job['height']}, {job['steps']} steps, three ways")
     ways = walk(python, found, args.checkpoint.absolute(), job)
     about["versions"] = {"PureSVD": report_page.version(), "ComfyUI": found.version, **about["versions"]}
-    about["system"] = f"{platform.system()} {platform.release()}, {platform.machine()}"
+    about["system"] = f"{platform.system()} {platform.release()}, {platform.machine()}{busy}"
     about["file"] = f"{args.checkpoint.name}, {args.checkpoint.stat().st_size / 1e9:.2f} GB"
     page = report_page.page(about, job, ways)
     print(page)

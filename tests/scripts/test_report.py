@@ -6,11 +6,9 @@ import subprocess
 import sys
 
 import pytest
-import torch
 
 from scripts import cache, report, report_page
 from tests.conftest import NANO
-from tests.make_checkpoint import write_checkpoint
 
 ABOUT = {
     "file": "svd.safetensors, 9.56 GB",
@@ -19,6 +17,15 @@ ABOUT = {
     "system": "Linux",
     "versions": {"PureSVD": "0.1.0", "torch": "2.11.0"},
 }
+FULL_WIDTH = """
+import sys, torch
+from svd_core.models.configs import CLIPConfig, UNetConfig, VAEConfig
+from tests.make_checkpoint import write_checkpoint
+unet = UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768)
+vae = VAEConfig(128, (1, 2, 4, 4), 2, 4, True, True, True, False, False)
+clip = CLIPConfig(width=1280, layers=32, mlp=5120, patch=14, projection=1024)
+write_checkpoint(sys.argv[1], dtype=torch.float16, preset=None, unet=unet, vae=vae, clip=clip)
+"""
 JOB = {"frames": 2, "width": 64, "height": 64, "steps": 1, "min_cfg": 1.0, "max_cfg": 2.5}
 
 
@@ -118,17 +125,8 @@ def test_the_command_prints_a_page_about_the_embedded_model(tmp_path):
 @pytest.mark.slow  # writes 4.8 GB and runs 1.5 billion parameters in float32, needs 16 GiB
 @pytest.mark.host
 def test_the_command_prints_a_page_about_a_full_width_file(tmp_path, record_property):
-    from svd_core.models.configs import CLIPConfig, UNetConfig, VAEConfig
-
     file = tmp_path / "svd_random.safetensors"
-    write_checkpoint(
-        file,
-        dtype=torch.float16,
-        preset=None,
-        unet=UNetConfig(320, (1, 2, 4, 4), 2, (True, True, True, False), 1024, 768),
-        vae=VAEConfig(128, (1, 2, 4, 4), 2, 4, True, True, True, False, False),
-        clip=CLIPConfig(width=1280, layers=32, mlp=5120, patch=14, projection=1024),
-    )
+    subprocess.run([sys.executable, "-c", FULL_WIDTH, str(file)], cwd=cache.ROOT, check=True)
     try:
         text = page(file, "--size", "64x64", "--frames", "2", "--steps", "1")
     finally:
