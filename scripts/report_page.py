@@ -33,7 +33,7 @@ def page(about: dict, job: dict, ways: list[dict]) -> str:
     parts = [
         "## PureSVD report",
         table(("", ""), rows),
-        "Seconds of one run, and peak memory of the stage with its weights; other work on the machine spoils them:",
+        "Seconds of one run, which other work on the machine spoils, and peak memory with the weights:",
         table(("Stage", *(way["name"] for way in ways)), [_stage(name, ways) for name in STAGES]),
         f"Relative difference from {_first(ways)}, each stage given the same input:",
         table(("Result", *(way["name"] for way in ways)), [_result(name, ways) for name in RESULTS]),
