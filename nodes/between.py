@@ -9,7 +9,7 @@ from .host import encoders, seam, trained, two_frames
 from .host.say import say
 
 
-class PureSVDBetween(inputs.Sized):
+class PureSVDBetween(inputs.Sized, io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(

@@ -7,7 +7,7 @@ from .host import encoders, trained
 from .host.say import say
 
 
-class PureSVDImageToVideo(inputs.Sized):
+class PureSVDImageToVideo(inputs.Sized, io.ComfyNode):
     @classmethod
     def define_schema(cls):
         return io.Schema(

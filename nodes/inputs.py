@@ -51,7 +51,7 @@ def sides(node: type, width: object, height: object) -> bool | str:
     )
 
 
-class Sized(io.ComfyNode):
+class Sized:
     """A node with the widgets of `size_inputs`."""
 
     @classmethod
