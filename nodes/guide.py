@@ -48,8 +48,9 @@ class PureSVDGuider(io.ComfyNode):
                 io.Custom("CURVE").Input(
                     "drawn",
                     optional=True,
-                    tooltip="For the curve drawn: from Curve Editor. Left is the first frame, right the "
-                    "last; bottom is min_cfg, top max_cfg.",
+                    advanced=True,
+                    tooltip="For the curve drawn: drawn here in Nodes 2.0, or wired in from Curve Editor. "
+                    "Left is the first frame, right the last; bottom is min_cfg, top max_cfg.",
                 ),
             ],
             outputs=[

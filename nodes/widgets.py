@@ -78,7 +78,7 @@ def guidance_inputs(*, drawn: bool = False):
             tooltip="Guidance over the frames. as trained: the checkpoint's own curve, minimum and maximum, "
             "whatever min_cfg and max_cfg say; linear: min to max; triangle: max in the middle (orbits and "
             "loops); constant: max on every frame; trapezoid: max on all but the first and the last tenth."
-            + (" drawn: by the curve wired in." if drawn else ""),
+            + (" drawn: by your own curve, which is the input drawn." if drawn else ""),
         ),
     ]
 
@@ -205,6 +205,15 @@ def _check_share(steps: int, total: int, denoise: float, there: int) -> None:
     )
 
 
+def drawn_curve(drawn: object) -> Callable[[Tensor], Tensor]:
+    """CURVE -> the function it draws; one drawn on the node itself is as smooth as it is shown there."""
+    shape = convert.curve("drawn", drawn)
+    how = drawn.get("interpolation", "linear") if isinstance(drawn, dict) else "linear"
+    if not isinstance(drawn, dict) or how == "linear":
+        return shape
+    return lambda x: core_easing.read(drawn["points"], x, interpolation=str(how)).float()
+
+
 def frame_scales(
     preset: Preset, min_cfg: float, max_cfg: float, curve: str, *, drawn: object = None
 ) -> Callable[[int], Tensor]:
@@ -214,7 +223,7 @@ def frame_scales(
     """
     convert.check_finite(min_cfg=min_cfg, max_cfg=max_cfg)
     if curve == DRAWN:
-        shape = convert.curve("drawn", drawn)
+        shape = drawn_curve(drawn)
         return lambda t: min_cfg + (max_cfg - min_cfg) * shape(torch.linspace(0, 1, t))
     if curve == AS_TRAINED:
         min_cfg, max_cfg, curve = preset.min_cfg, preset.max_cfg, preset.curve

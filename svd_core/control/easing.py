@@ -21,16 +21,21 @@ def progress(
     A curve that comes back is a move there and back. Left and right of its points the curve is flat.
     A single frame gets 0.
     """
+    at = torch.linspace(0, 1, t, dtype=torch.float64)
+    way = read(points, at, interpolation=interpolation)
+    return (way - way[0]).float()
+
+
+def read(points: Sequence[Sequence[float]], at: Tensor, *, interpolation: str) -> Tensor:
+    """The curve through one or more points (x, y) at places n -> n, float64; flat left and right of them."""
     places = sorted((float(x), float(y)) for x, y in points)
     if not places or not all(map(math.isfinite, (v for place in places for v in place))):
         raise ValueError(f"easing has the points {list(points)[:4]}; use pairs of numbers from 0 to 1")
     if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"easing {interpolation!r} is unknown; use {' or '.join(INTERPOLATIONS)}")
+        raise ValueError(f"interpolation {interpolation!r} is unknown; use {' or '.join(INTERPOLATIONS)}")
     x = torch.tensor([place[0] for place in places], dtype=torch.float64)
     y = torch.tensor([place[1] for place in places], dtype=torch.float64)
-    at = torch.linspace(0, 1, t, dtype=torch.float64)
-    read = _through(x, y, at, slopes=_slopes(x, y) if interpolation == "monotone_cubic" else None)
-    return (read - read[0]).float()
+    return _through(x, y, at.double(), slopes=_slopes(x, y) if interpolation == "monotone_cubic" else None)
 
 
 def _through(x: Tensor, y: Tensor, at: Tensor, *, slopes: Tensor | None) -> Tensor:

@@ -126,6 +126,24 @@ def test_drawn_curves_run_between_both_scales(host, ours):
     assert scales(preset, 1.0, 3.0, "drawn", drawn=[(0.3, 0.5)])(4).tolist() == [2.0] * 4
 
 
+def test_curve_drawn_on_the_node_is_as_smooth_as_it_is_shown(host, ours):
+    """The editor's dictionary says how its points are joined; the host's own curve is the reference."""
+    curves = pytest.importorskip("comfy_api.input")
+    if not hasattr(curves, "MonotoneCubicCurve"):
+        pytest.skip("this host has no curve to compare with")
+    scales, preset = host.pack("nodes.widgets").frame_scales, ours.model.model.preset
+    points = [(0.0, 0.1), (0.3, 0.9), (1.0, 0.2)]
+    made = curves.MonotoneCubicCurve(points)
+    wanted = torch.tensor([1.0 + 2.0 * float(made.interp(i / 6)) for i in range(7)])
+    given = {"points": [list(point) for point in points], "interpolation": "monotone_cubic"}
+    assert_close(scales(preset, 1.0, 3.0, "drawn", drawn=given)(7), wanted)
+    straight = scales(preset, 1.0, 3.0, "drawn", drawn={**given, "interpolation": "linear"})(7)
+    assert torch.equal(straight, scales(preset, 1.0, 3.0, "drawn", drawn=points)(7))
+    assert (straight - wanted).abs().max() > 0.05
+    with pytest.raises(ValueError, match="'wavy' is unknown; use monotone_cubic or linear"):
+        scales(preset, 1.0, 3.0, "drawn", drawn={**given, "interpolation": "wavy"})(7)
+
+
 @pytest.mark.parametrize(
     "value", [[], [(0.0, float("nan"))], [(0.0,)], "text", {"points": None}, [1, 2]], ids=repr
 )
