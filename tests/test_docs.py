@@ -34,17 +34,20 @@ def read_nodes():
         module = ast.parse(path.read_text(encoding="utf-8"))
         functions = {item.name: item for item in module.body if isinstance(item, ast.FunctionDef)}
         classes = [item for item in module.body if isinstance(item, ast.ClassDef)]
-        found += [
-            read_node(cls, functions) for cls in classes if "io.ComfyNode" in map(ast.unparse, cls.bases)
-        ]
+        found += [read_node(cls, functions) for cls in classes if "define_schema" in methods(cls)]
     return found
 
 
+def methods(cls):
+    return {item.name: item for item in cls.body if isinstance(item, ast.FunctionDef)}
+
+
 def read_node(cls, functions):
-    methods = {item.name: item for item in cls.body if isinstance(item, ast.FunctionDef)}
-    schema = next(call for call in calls(methods["define_schema"]) if ast.unparse(call.func) == "io.Schema")
+    schema = next(
+        call for call in calls(methods(cls)["define_schema"]) if ast.unparse(call.func) == "io.Schema"
+    )
     given = {keyword.arg: keyword.value for keyword in schema.keywords}
-    arguments = methods["execute"].args  # the schema's inputs, as the tests of the nodes assert
+    arguments = methods(cls)["execute"].args  # the schema's inputs, as the tests of the nodes assert
     inputs = [item.arg for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)][1:]
     outputs = given["outputs"]
     if isinstance(outputs, ast.Call):
