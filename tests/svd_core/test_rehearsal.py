@@ -12,6 +12,8 @@ from svd_core.decode import exact
 from svd_core.decode.plan import LEVELS_BELOW, options
 from svd_core.decode.stages import stages
 from svd_core.models import ops
+from svd_core.models.controlnet import ControlNet
+from svd_core.models.controlnext import ControlNeXt
 from svd_core.models.image_encoder import CLIPVision
 from svd_core.models.unet import VideoUNet
 from svd_core.models.vae import VAE
@@ -62,6 +64,22 @@ def test_a_guided_pass_runs_on_the_device_without_waiting(dtype):
         count = pretend.counted(lambda: denoise(on_device(T, 4, 8, 16), torch.tensor(10.0)))
     assert count.operators > 150  # the network did run
     assert count.waits == 0
+    assert count.wide <= 2 * T * 4 * 8 * 16  # elements of float32 latents; layers have eight times as many
+
+
+@HALF
+def test_control_networks_run_on_the_device_without_waiting(dtype):
+    config = references.SMALL
+    with pretend.device():
+        network = placed(ControlNet(config, (4, 8, 8, 8), device="meta"), dtype)
+        light = placed(ControlNeXt(32, device="meta"), dtype)
+        x, hint = on_device(T, 8, 8, 16, dtype=dtype), on_device(T, 3, 64, 128, dtype=dtype)
+        context, y = on_device(T, 1, config.context_dim), on_device(T, config.adm_in_channels)
+        c_noise = on_device(T)
+        count = pretend.counted(lambda: network(x, hint, c_noise, context, y, t=T))
+        lightly = pretend.counted(lambda: light(hint, c_noise))
+    assert (count.waits, lightly.waits) == (0, 0)
+    assert max(count.wide, lightly.wide) <= T * config.adm_in_channels
 
 
 @pytest.mark.parametrize("draws", [False, True])
