@@ -56,7 +56,7 @@ def seen(svd, name, *, size=256):
 def test_file_is_small_and_whole(movement):
     path, unet = nano.camera_lora(movement), VideoUNet(nano.UNET)
     shapes = {name: tuple(t.shape) for name, t in unet.state_dict().items()}
-    assert path.stat().st_size <= (10_000_000 if movement == "in" else 2_500_000)
+    assert path.stat().st_size <= (10_000_000 if movement in ("in", "out") else 2_500_000)
     assert set(read(path, Layers(shapes)).layers) == set(nano.attach_camera(unet, movement))
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["puresvd_lora"])["movement"] == movement
@@ -73,7 +73,9 @@ def test_camera_turns_round_and_strength_zero_changes_nothing(svd):
 WAYS = {
     "left": ("pan", -1, ASKED),
     "up": ("tilt", 1, ASKED),
+    "down": ("tilt", -1, ASKED),
     "in": ("zoom", 1, ASKED / RADIUS),
+    "out": ("zoom", -1, ASKED / RADIUS),
 }
 
 

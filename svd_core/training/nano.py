@@ -62,7 +62,7 @@ RUNS = {
 }
 
 LORAS = Path(__file__).resolve().parent.parent / "nano" / "loras"
-CAMERAS = ("static", "left", "up", "in")  # of `camera.MOVEMENTS`, one LoRA each
+CAMERAS = ("static", "left", "up", "down", "in", "out")  # of `camera.MOVEMENTS`, one LoRA each
 CAMERA_RUN = Run("", steps=120, lr=6e-3, warmup=5, decay=0.5, ema=0.96, bf16=False)
 # A zoom is another movement at every place, which a LoRA did not learn in hundreds of films: the whole
 # network does, and the LoRA is what comes nearest to its change. Zooming out begins where zooming in ended.
@@ -97,7 +97,7 @@ PRESET = Preset(
 def camera_run(movement: str) -> Run:
     """How long and how fast a movement is trained."""
     if MOVEMENTS[movement].zoom:
-        return replace(ZOOM_RUN, name=f"zoom-{movement}", steps=380 if movement == "out" else ZOOM_RUN.steps)
+        return replace(ZOOM_RUN, name=f"zoom-{movement}")
     run = replace(CAMERA_RUN, name=f"lora-{movement}")
     return replace(run, lr=run.lr / 3) if movement in ("right", *TURNS) else run
 

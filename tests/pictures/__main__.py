@@ -190,7 +190,7 @@ def cameras(studio: Studio) -> None:
     for movement in nano.CAMERAS:
         panels.append((movement, studio.clip(workflow, lora_name=f"svd-nano camera {movement} (embedded)")))
     drawing.animation(DOCS / "cameras.webp", panels, fps=7, side=144, limit=PAGE)
-    last = [frames[-1] for caption, frames in panels if caption in ("left", "up", "static", "in")]
+    last = [frames[-1] for caption, frames in panels if caption in ("left", "up", "in", "out")]
     drawing.card(CARDS / "Lead the Camera.jpg", drawing.load(SAMPLE), "camera LoRAs", last)
 
 
