@@ -220,7 +220,7 @@ def _end_inputs():
     return [
         io.Combo.Input(
             "close",
-            options=["open", "loop", "picture"],
+            options=long_video.ENDS,
             default="open",
             tooltip="open: ends where it ends; loop: the last chunk returns to the photo, and the doubled "
             "frame is left out; picture: it ends at end_image. Closed ends take whole chunks; the fps output "

@@ -12,7 +12,7 @@ from ..svd_core.models.vae import SCALE
 from ..svd_core.sampling.noise_levels import SIGMA_MAX, karras_share
 from . import convert, files
 from .host import conditions
-from .validate import verdict
+from .validate import offered, verdict
 
 MEANS = ["photo colour", "photo", "statistics", "none"]
 NO_FILE = "none"
@@ -103,16 +103,15 @@ class PureSVDMotion(io.ComfyNode):
         early_positive=None,
         early_negative=None,
     ) -> io.NodeOutput:
+        offered(cls, mean=mean, statistics_name=statistics_name)
         convert.conditioning("positive", positive)
         convert.conditioning("negative", negative)
         convert.check_finite(strength=strength, start_level=start_level, until_level=until_level)
         convert.check_finite(blur=blur, blur_factor=blur_factor)
         z = convert.latent(latent)
-        early = (
-            early_positive
-            if early_positive is None
-            else convert.conditioning("early_positive", early_positive)
-        )
+        if early_positive is not None:
+            convert.conditioning("early_positive", early_positive)
+        early = early_positive
         if blur > 0:
             options = {"factor": blur_factor, "strength": blur, "keep_first": frame0_sharp}
             early = conditions.with_photo_blurred(early or positive, len(z), **options)

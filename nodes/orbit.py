@@ -9,7 +9,7 @@ from torch import Tensor
 from ..svd_core.conditioning import orbit as core_orbit
 from . import convert
 from .host import encoders
-from .validate import first, verdict
+from .validate import first, offered, verdict
 
 STATIC, WAVE, LIST = "static", "wave", "list"
 DIRECTIONS = {"anticlockwise": 1, "clockwise": -1}
@@ -76,6 +76,7 @@ class PureSVDImageToOrbit(io.ComfyNode):
         compatibility,
         mask=None,
     ) -> io.NodeOutput:
+        offered(cls, orbit=orbit)
         convert.check_finite(ratio=ratio, elevation=elevation, amplitude=amplitude)
         convert.check_size(size, size)
         path = chosen(orbit, frames, elevation, amplitude, waves, DIRECTIONS[direction], azimuths, elevations)

@@ -12,7 +12,7 @@ from .host import vae as host_vae
 from .host.progress import on_step, trying
 from .host.say import say
 from .ladder import LADDERS, Rungs, as_json, check_ladder
-from .validate import verdict
+from .validate import offered, verdict
 
 
 class PureSVDSample(io.ComfyNode):
@@ -184,6 +184,7 @@ class PureSVDSampleUntil(io.ComfyNode):
         ladder,
         fps,
     ) -> io.NodeOutput:
+        offered(cls, goal=goal, ladder=ladder)
         convert.latent(latent)
         rungs = Rungs(seed, tries, ladder, goal)
         wanted, decoder = search.Goal(target, of, goal), host_vae.exact(vae)

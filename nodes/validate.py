@@ -29,6 +29,14 @@ def verdict(node: type, rule: Callable[..., object], **values: object) -> bool |
     return True
 
 
+def offered(node: type, **values: object) -> None:
+    """Refuse what a list does not offer, when the node runs: a null is taken for a wire before that."""
+    widgets = {made.id: made for made in node.define_schema().inputs}  # type: ignore[attr-defined]
+    for name, value in values.items():
+        if not _known(widgets[name], value):
+            raise ValueError(f"{name} is {value}; use one of {', '.join(widgets[name].options)}")
+
+
 def first(*verdicts: bool | str) -> bool | str:
     """The first that refuses, else True."""
     return next((said for said in verdicts if said is not True), True)

@@ -30,6 +30,7 @@ from .course import Course
 from .progress import apart, generator
 
 CANDIDATE_DOMAIN = 0x5045_5253_5644_4343  # noise of further candidates
+ENDS = ["open", "loop", "picture"]
 EVERY = 4  # of how many pairs of frames one is looked at for the speed of a chunk
 
 
@@ -207,6 +208,8 @@ def closing(preset: Preset, close: str, method: str, t: int, sampling: dict) -> 
 
 
 def check_close(close: str, *, wired: bool) -> None:
+    if close not in ENDS:
+        raise ValueError(f"close is {close}; use one of {', '.join(ENDS)}")
     if close == "picture" and not wired:
         raise ValueError(
             "close is picture, but no end_image is wired in; wire one in, or set close to open or loop"

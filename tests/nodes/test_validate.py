@@ -54,6 +54,23 @@ def test_what_may_be_passes(host, node_id, values):
     assert host.node(node_id).validate_inputs(**values) is True
 
 
+@pytest.mark.parametrize(
+    ("node_id", "names"),
+    [("PureSVDSampleUntil", ["goal", "ladder"]), ("PureSVDMotion", ["mean", "statistics_name"])]
+    + [("PureSVDImageToOrbit", ["orbit"])],
+)
+def test_null_in_place_of_a_choice_is_refused_when_the_node_runs(host, node_id, names):
+    """Before that the host says the same of it as of a wire."""
+    node, offered = host.node(node_id), host.pack("nodes.validate").offered
+    defaults = {
+        made.id: made.default or made.options[0] for made in node.define_schema().inputs if made.id in names
+    }
+    offered(node, **defaults)
+    for name in names:
+        with pytest.raises(ValueError, match=f"{name} is None; use one of"):
+            offered(node, **{**defaults, name: None})
+
+
 def test_every_default_passes(host):
     """A node as it is put down asks for nothing that cannot be."""
     for cls in host.pack("nodes").NODES:
