@@ -2,6 +2,7 @@
 
 from comfy_api.latest import io
 
+from ..svd_core.control.long import HELD_TO
 from . import convert
 from .validate import first, verdict
 
@@ -121,4 +122,28 @@ def repair_input():
         tooltip="Noise level at which frames around a loop's seam are sampled anew, standard deviation "
         "in latent units; 0 leaves them. 2 to 5 evens out a turn at the seam; the first picture may change. "
         "Where it changes by more than a quarter, or nothing gets better, the loop stays as it was.",
+    )
+
+
+def anchor_input():
+    return io.Float.Input(
+        "anchor",
+        default=0.7,
+        min=0.0,
+        max=1.0,
+        step=0.05,
+        tooltip="Share of a chunk's drift in colour and contrast that is taken back, 0 to 1, rising over "
+        "its frames so that nothing jumps; at most what anchor_to says. 0 keeps a slow change of light.",
+    )
+
+
+def anchor_to_input():
+    return io.Combo.Input(
+        "anchor_to",
+        options=list(HELD_TO),
+        default="chunk",
+        optional=True,
+        tooltip="What colours and contrast are held to. chunk: each chunk to its own beginning, by at most "
+        "10 %; start: each chunk to the first frame, by at most 25 %, so that nothing adds up. start drifts "
+        "far less; chunk leaves more of a real change of light or of scene.",
     )

@@ -83,11 +83,12 @@ class PureSVDLongVideo(io.ComfyNode):
         end_image=None,
         begin=None,
         loop_repair=0.0,
+        anchor_to="chunk",
     ) -> io.NodeOutput:
         preset, notes = trained.of_video(vae, clip_vision)
         way = long.plan(seconds, fps or preset.fps, frames or preset.frames, closed=close != "open")
         sampling = sampled(preset, (seed, steps, schedule, sampler), (min_cfg, max_cfg, curve), next_cfg)
-        chain = chained(next_augmentation, token, candidates, candidate_until, anchor, on_cancel)
+        chain = chained(next_augmentation, token, candidates, candidate_until, (anchor, anchor_to), on_cancel)
         ending = long_video.closing(preset, close, close_method, way.t, sampling)
         recipe = long_video.Recipe(**sampling, **chain, close=ending)
         numbers = encoders.Numbers(motion_bucket_id, fps or preset.fps, augmentation_level)
@@ -120,10 +121,13 @@ def sampled(preset, run, guidance, next_cfg) -> dict:
 
 
 def chained(next_augmentation, token, candidates, candidate_until, anchor, on_cancel) -> dict:
-    convert.check_finite(next_augmentation=next_augmentation, candidate_until=candidate_until, anchor=anchor)
-    names = ("next_augmentation", "token", "candidates", "candidate_until", "strength", "keep")
-    values = (next_augmentation, token, candidates, candidate_until, anchor, on_cancel == "keep")
-    return dict(zip(names, values))
+    strength, to = anchor
+    convert.check_finite(
+        next_augmentation=next_augmentation, candidate_until=candidate_until, anchor=strength
+    )
+    names = ("next_augmentation", "token", "candidates", "candidate_until", "strength", "to", "keep")
+    keep = on_cancel == "keep"
+    return dict(zip(names, (next_augmentation, token, candidates, candidate_until, strength, to, keep)))
 
 
 def _seconds_input():
@@ -165,15 +169,7 @@ def _chain_inputs():
             tooltip="Guidance scale of every chunk but the first, the same on all frames, no unit. 0: that "
             "of the first, at most 2. Lower drifts less.",
         ),
-        io.Float.Input(
-            "anchor",
-            default=0.7,
-            min=0.0,
-            max=1.0,
-            step=0.05,
-            tooltip="Share of a chunk's drift in colour and contrast that is taken back, 0 to 1, rising over "
-            "its frames so that nothing jumps; at most 10 % a chunk. 0 keeps a slow change of light.",
-        ),
+        inputs.anchor_input(),
         io.Float.Input(
             "next_augmentation",
             default=0.05,
@@ -247,4 +243,5 @@ def _end_inputs():
             tooltip="The beginning of the same video, made with the same values: its whole chunks are kept.",
         ),
         inputs.repair_input(),
+        inputs.anchor_to_input(),
     ]

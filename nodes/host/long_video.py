@@ -48,6 +48,7 @@ class Recipe:
     candidates: int
     candidate_until: float
     strength: float  # of the colour anchor
+    to: str  # what it holds to: chunk or start
     close: two_frames.Journey | None  # how the last chunk returns; None leaves the end open
     keep: bool  # what is finished when the user cancels
 
@@ -91,7 +92,8 @@ class Maker:
         self.course = Course(self.model, max(1, sum(self.steps[done:]) + mending))
         if begin is not None:
             self.start = look(self.eyes.frame(begin[:1])[0] / 2 + 0.5)
-        extend = partial(long.extend, strength=self.recipe.strength, closed=self.recipe.close is not None)
+        held = {"strength": self.recipe.strength, "to": self.recipe.to}
+        extend = partial(long.extend, **held, closed=self.recipe.close is not None)
         try:
             self.clip = extend(self.chunk, self.way, begin=begin, on_chunk=self._finished)
             if self.loops:

@@ -105,6 +105,22 @@ def test_anchor_takes_drift_back_as_far_as_it_is_let(run):
     assert max(abs(row["luma"] - 1) for row in rows) < 0.05
 
 
+@pytest.mark.parametrize("name", ["coffee.png", "astronaut.png", "chelsea.png"])
+def test_held_to_the_start_a_third_of_the_drift_is_left_at_most(run, name):
+    """Eight windows, of a camera that leaves what the photo shows: luma, contrast and saturation at the end."""
+    seconds = (8 * (T - 1) + 1) / 7
+    rows = [
+        run("PureSVDLongVideo", image=photo(name), seconds=seconds, anchor=anchor, anchor_to="start")[1]
+        for anchor in (0.0, 1.0)
+    ]
+    free, held = (
+        {of: abs(row["chunks"][-1][of] - 1) for of in ("luma", "contrast", "saturation")} for row in rows
+    )
+    print(name, free, held)
+    for of, drift in held.items():
+        assert drift <= free[of] / 3, of
+
+
 def peak(seconds, tmp_path):
     """Bytes that a fresh process takes at most for a video of so many seconds by a small model."""
     script = Path(__file__).with_name("long_memory.py")

@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+from svd_core.control import long
+
 T = 4
 GIVEN = {
     "seconds": 1.0,
@@ -127,6 +129,15 @@ def test_candidates_and_anchor_and_token_change_later_chunks_only(long_video):
         other, *_ = long_video(**changes)
         assert torch.equal(other[:T], plain[:T]), changes
         assert not torch.equal(other[T:], plain[T:]), changes
+
+
+def test_anchor_holds_to_the_start_where_asked(long_video):
+    free, *_ = long_video()
+    plain, *_ = long_video(anchor=1.0)
+    for to, first in (("chunk", plain[:T]), ("start", long.reanchor(free[:T], 1.0, free[0], "start")[0])):
+        held, *_ = long_video(anchor=1.0, anchor_to=to)
+        assert torch.equal(held[:T], first), to
+        assert torch.equal(held, plain) == (to == "chunk"), "chunk, as graphs from before the choice"
 
 
 def test_cancel_gives_nothing_or_the_finished_chunks(ours, long_video):

@@ -65,11 +65,37 @@ def test_real_fade_is_not_flattened_beyond_the_clamp():
     assert spread(clip) == pytest.approx(0.4 / 0.9, rel=1e-4)
 
 
-def test_first_frame_and_joins_are_untouched():
+def test_three_percent_a_chunk_comes_out_flat_in_every_frame_when_held_to_the_start():
+    way = long.plan(8 * 13 / 7, 7, 14, closed=False)
+    held, most = (long.extend(drifting(1.03, 0.02), way, strength=a, to="start") for a in (1.0, 0.7))
+    assert_close(held.std((2, 3)), held[:1].std((2, 3)).expand(len(held), -1), rtol=1e-3, atol=0)
+    assert_close(held.mean((2, 3)), held[:1].mean((2, 3)).expand(len(held), -1), rtol=0, atol=1e-3)
+    left = 1.03 ** (0.3 / 0.7)  # a share of 0.3 stays, of that 0.3 again, and so on
+    assert spread(most) == pytest.approx(left, rel=2e-3), "it does not add up"
+
+
+def test_what_the_start_takes_back_has_a_limit_in_every_chunk():
+    """A real fade, 60 % of the contrast in each chunk, stays one, and so does a light that is switched on."""
+    way = long.plan(2 * 13 / 7, 7, 14, closed=False)
+    chunks = []
+    clip = long.extend(
+        drifting(0.4), way, strength=1.0, to="start", on_chunk=lambda k, clip, drift: chunks.append(drift)
+    )
+    faded = clip[13].std((1, 2)) / clip[0].std((1, 2))
+    assert_close(faded, torch.full((4,), 0.4 / 0.75), rtol=1e-4, atol=0)
+    assert all(drift.clamped for drift in chunks)
+    way = long.plan(13 / 7 + 1 / 7, 7, 14, closed=False)
+    lit = long.extend(drifting(1.0, 2.0), way, strength=1.0, to="start")
+    step, deviation = (lit[-1] - lit[0]).mean((1, 2)), lit[0].std((1, 2))
+    assert_close(step, 2.0 - 0.25 * deviation, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("to", long.HELD_TO)
+def test_first_frame_and_joins_are_untouched(to):
     z = drifting(1.2)(0, None)
-    out, gain, _, clamped = long.reanchor(z, 1.0, z[0].std((1, 2)))
+    out, gain, _, clamped = long.reanchor(z, 1.0, z[0], to)
+    assert clamped == (to == "chunk"), "20 % lie between both limits"
     assert torch.equal(out[0], z[0])
-    assert clamped
     assert_close(torch.tensor(gain), torch.full((4,), 1.2), rtol=1e-4, atol=0)
 
 
@@ -79,14 +105,16 @@ def walking(k, clip):
     return noise + (texture() if clip is None else clip[-1])
 
 
-def test_longer_video_begins_with_the_shorter_one_and_resumes():
-    short, longer = (long.extend(walking, long.plan(s, 7, 14, closed=False), strength=0.7) for s in (4, 9))
+@pytest.mark.parametrize("to", long.HELD_TO)
+def test_longer_video_begins_with_the_shorter_one_and_resumes(to):
+    held = {"strength": 0.7, "to": to}
+    short, longer = (long.extend(walking, long.plan(s, 7, 14, closed=False), **held) for s in (4, 9))
     assert torch.equal(longer[: len(short)], short)
     asked = []
     again = long.extend(
         lambda k, clip: asked.append(k) or walking(k, clip),
         long.plan(9, 7, 14, closed=False),
-        strength=0.7,
+        **held,
         begin=short,
     )
     assert torch.equal(again, longer)
