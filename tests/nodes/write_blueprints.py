@@ -66,6 +66,16 @@ BLUEPRINTS = (
         preview="4",
     ),
     Blueprint(
+        "Drag (SVD)",
+        "drag",
+        without="1 7",
+        widgets="8.paths 2.ckpt_name 9.adherence 4.seed",
+        description="Draw on a photo what should move and where to, in the node: it becomes a video in which "
+        "those parts move. No further model file is needed.",
+        aliases=("svd", "motion brush", "trajectory", "point and move", "animate"),
+        preview="4",
+    ),
+    Blueprint(
         "Orbit around Object (SV3D)",
         "orbit",
         without="1 7",
