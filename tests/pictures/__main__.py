@@ -35,9 +35,11 @@ class Studio:
         self.client, self.base, self.known = client, base, {}
         self.photo = client.upload(SAMPLE)
 
-    def clip(self, workflow: Path = WORKFLOW, **values) -> list:
-        """The decoded frames; values go to every node that has an input of that name."""
-        key = json.dumps([workflow.name, values], sort_keys=True)
+    def clip(self, workflow: Path = WORKFLOW, origin: tuple | None = None, **values) -> list:
+        """The decoded frames, or the IMAGE of another (node, output);
+        values go to every node that has an input of that name.
+        """
+        key = json.dumps([workflow.name, origin, values], sort_keys=True)
         if key not in self.known:
             prompt = set_photo(json.loads(workflow.read_text(encoding="utf-8")), self.photo)
             for node in prompt.values():
@@ -47,7 +49,7 @@ class Studio:
                 key for key, node in prompt.items() if node["class_type"] in ("CreateVideo", "SaveVideo")
             }
             prompt = {key: node for key, node in prompt.items() if key not in later}
-            save = {"images": [decode, 0], "filename_prefix": "frame"}
+            save = {"images": list(origin or (decode, 0)), "filename_prefix": "frame"}
             prompt["save"] = {"class_type": "SaveImage", "inputs": save}
             job = self.client.wait(self.client.queue(prompt), every=0.2)
             files = [self.base / "output" / item["filename"] for item in job["outputs"]["save"]["images"]]
@@ -194,6 +196,30 @@ def cameras(studio: Studio) -> None:
     drawing.card(CARDS / "Lead the Camera.jpg", drawing.load(SAMPLE), "camera LoRAs", last)
 
 
+GUIDE = ("8", 0)  # in the prompts that follow one
+
+
+def moves(studio: Studio) -> None:
+    """Guide clips of a camera that moves, and a video that follows one."""
+    workflow, side = WORKFLOW.with_name("camera_pan.json"), 144
+    named = ("Pan Left", "Zoom In", "Clockwise")
+    panels = [(move, squares(studio.clip(workflow, GUIDE, move=move), side)) for move in named]
+    panels.append(("video of Pan Left", studio.clip(workflow)))
+    drawing.animation(DOCS / "camera_move.webp", panels, fps=7, side=side, limit=PAGE)
+
+
+def followed(studio: Studio) -> None:
+    """A guide clip in which a part is dragged, and the videos that follow it more and more closely."""
+    workflow, side = WORKFLOW.with_name("drag.json"), 144
+    panels = [("guide clip", squares(studio.clip(workflow, GUIDE), side))]
+    panels += [(name, studio.clip(workflow, adherence=name)) for name in ("loose", "follow", "strict")]
+    drawing.animation(DOCS / "follow.webp", panels, fps=7, side=side, limit=PAGE)
+
+
+def squares(frames: list, side: int) -> list:
+    return [drawing.square(frame, side) for frame in frames]
+
+
 def training(studio: Studio) -> None:
     """The card of *Train a LoRA*: the clip that teaches."""
     prompt = json.loads((CARDS / "api" / "train_a_lora.json").read_text(encoding="utf-8"))
@@ -217,6 +243,8 @@ ALL = (
     cards,
     chains,
     cameras,
+    moves,
+    followed,
     training,
 )
 PICTURES = {function.__name__: function for function in ALL}
