@@ -30,7 +30,7 @@ class Network(torch.nn.Module):
     def forward(self, x: Tensor, c_noise: Tensor, context: Tensor, y: Tensor, *, t: int, **_) -> Tensor:
         clips = x.unflatten(0, (-1, t))
         ids = self.ids.expand(len(clips), -1)
-        return self.theirs(clips, c_noise[0], context[::t], ids).sample.flatten(0, 1)
+        return self.theirs(clips, c_noise[0], context[::t].to(x.dtype), ids).sample.flatten(0, 1)
 
 
 def steps(checkpoint: Path, job: Job, way: Way, first: Results) -> Results:

@@ -78,13 +78,14 @@ def test_the_ways_agree_on_the_embedded_model(host, tmp_path):
             stages.ours, stages.Way("PureSVD", dtype="float32"), tmp_path, run=host.run, **given
         )
         theirs = stages.walk(other.steps, stages.Way("diffusers"), tmp_path, **given)
+        half = stages.walk(other.steps, stages.Way("diffusers", dtype="bfloat16"), tmp_path, **given)
     finally:
         file.unlink()
-    assert (native.failed, ours.failed, theirs.failed) == ("", "", "")
+    assert [way.failed for way in (native, ours, theirs, half)] == [""] * 4
     assert list(native.seconds) == list(ours.seconds) == list(report_page.STAGES)
     assert list(ours.errors) == list(report_page.RESULTS)
     assert 0 < max(ours.errors.values()) <= 1e-4
-    assert theirs.errors["latent"] <= 1e-4
+    assert theirs.errors["latent"] <= 1e-4 < half.errors["latent"] <= report_page.ALLOWED["bfloat16"] / 2
 
 
 def test_a_failure_is_a_line_on_the_page(tmp_path):
