@@ -53,8 +53,8 @@ class PureSVDMeasure(io.ComfyNode):
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="The image tower of the video checkpoint: closeness to the photo is measured by "
-                    "its eyes too, in the first, middle and last frame.",
+                    tooltip="The image encoder of the video checkpoint: closeness to the photo is measured "
+                    "by its eyes too, in the first, middle and last frame.",
                 ),
             ],
             outputs=[
