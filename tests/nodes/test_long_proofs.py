@@ -109,8 +109,8 @@ def test_anchor_takes_drift_back_as_far_as_it_is_let(run):
 def test_held_to_the_start_a_third_of_the_drift_is_left_or_a_tenth_of_the_look(run, name):
     """Eight windows: how far luma, contrast and saturation at the end of any chunk are off the first frame's,
     in percent, free and held: 6.6 and 0.9, 47.9 and 7.5, 50.5 and 8.3 on the first photograph, 3.9 and 0.8,
-    16.7 and 8.8, 15.1 and 1.0 on the second. There contrast is not held to a third: a latent that spreads as
-    at the start can show more contrast.
+    16.7 and 8.8, 15.1 and 1.0 on the second. A latent that spreads as at the start can show another contrast:
+    it is not held to a third there, nor on coffee.png (5.7 and 2.5, 59.1 and 22.9, 7.6 and 4.7).
     """
     seconds = (8 * (T - 1) + 1) / 7
     free, held = (
