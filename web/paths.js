@@ -128,8 +128,17 @@ function load(url) {
 }
 
 function source(node) {
-  const slot = node.inputs?.findIndex(({ name }) => name === "image") ?? -1;
-  return slot < 0 ? null : node.getInputNode(slot);
+  return feeding(node, node.inputs?.findIndex(({ name }) => name === "image") ?? -1);
+}
+
+/** The node that an input is wired to, looked for around a subgraph too. */
+function feeding(node, slot) {
+  const link = node.graph?.getLink?.(node.inputs?.[slot]?.link);
+  if (!link || link.origin_id !== node.graph.inputNode?.id) return slot < 0 ? null : node.getInputNode(slot);
+  const root = node.graph.rootGraph;
+  const graphs = [root, ...(root?.subgraphs?.values() ?? [])];
+  const outside = graphs.flatMap((graph) => graph?.nodes ?? []).find(({ subgraph }) => subgraph === node.graph);
+  return outside ? feeding(outside, link.origin_slot) : null;
 }
 
 /** The address of the picture upstream: a file that is loaded, what the last run was given, or a preview on the way. */
@@ -143,8 +152,7 @@ function picture(node) {
       if (from.imgs?.[0]?.src) return from.imgs[0].src;
     }
     if (last && last.from === source(node)?.id) return last.url;
-    const slot = from.inputs?.findIndex(({ type }) => type === "IMAGE") ?? -1;
-    from = slot < 0 ? null : from.getInputNode(slot);
+    from = feeding(from, from.inputs?.findIndex(({ type }) => type === "IMAGE") ?? -1);
   }
   return null;
 }

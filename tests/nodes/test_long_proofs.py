@@ -13,7 +13,7 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("skimage")
 from svd_core.frames.video import interpolate  # noqa: E402
-from svd_core.training import judge  # noqa: E402
+from svd_core.training import judge, nano  # noqa: E402
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,15 +28,27 @@ def run(host):
         zip(names, host.run("PureSVDLoadCheckpoint", ckpt_name="svd-nano (embedded)", weight_dtype="fp32"))
     )
 
-    def make(node_id, **changes):
+    def make(node_id, *, led=None, **changes):
         inputs = host.node(node_id).INPUT_TYPES()
         known = {**inputs["required"], **inputs.get("optional", {})}
         given = {name: spec[1]["default"] for name, spec in known.items() if "default" in spec[1]}
-        latent, report, *_ = host.run(node_id, **trio, **{**given, "width": SIZE, "height": SIZE, **changes})
+        given |= {"width": SIZE, "height": SIZE, **trio, **changes}
+        if led:
+            given["model"] = lead(host, trio["model"], led)
+        latent, report, *_ = host.run(node_id, **given)
         return latent["samples"], json.loads(report.splitlines()[-1])
 
     make.vae = trio["vae"]
     return make
+
+
+def lead(host, model, movement):
+    """The model with one of its own camera LoRAs."""
+    inputs = host.node("PureSVDLoadLora").INPUT_TYPES()
+    known = {**inputs["required"], **inputs.get("optional", {})}
+    given = {name: spec[1]["default"] for name, spec in known.items() if "default" in spec[1]}
+    given["lora_name"] = f"svd-nano camera {movement} (embedded)"
+    return host.run("PureSVDLoadLora", model=model, **given)[0]
 
 
 def photo(name):
@@ -85,6 +97,18 @@ def test_loop_of_a_model_that_pans_one_way_closes_as_a_pulse(run, name):
     _, report = run("PureSVDBetween", start_image=photo(name), method="forward", motion_prior=1.0)
     assert 0.5 < report["seam"]["position"] < 1.5
     assert report["seam"]["there_and_back"] < 0.5
+    assert report["warnings"][0].startswith("this loop pulses or breaks up more than it moves")
+
+
+@pytest.mark.parametrize("movement", nano.CAMERAS)
+def test_loop_of_a_led_camera_closes_as_a_pulse_and_is_not_a_still(run, movement):
+    """With each of the camera LoRAs that come with the embedded model: seams of 0.89 to 1.45 of a usual step,
+    0.034 to 0.038 picture widths a second, 0.012 with static. They are pulses, as without a LoRA.
+    """
+    _, report = run(
+        "PureSVDBetween", led=movement, start_image=photo("coffee.png"), method="forward", motion_prior=1.0
+    )
+    assert 0.5 < report["seam"]["position"] < 1.5
     assert report["warnings"][0].startswith("this loop pulses or breaks up more than it moves")
 
 

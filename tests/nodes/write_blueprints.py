@@ -69,9 +69,9 @@ BLUEPRINTS = (
         "Drag (SVD)",
         "drag",
         without="1 7",
-        widgets="8.paths 2.ckpt_name 9.adherence 4.seed",
-        description="Draw on a photo what should move and where to, in the node: it becomes a video in which "
-        "those parts move. No further model file is needed.",
+        widgets="2.ckpt_name 9.adherence 4.seed",
+        description="Draw on a photo what should move and where to: it becomes a video in which those parts "
+        "move. Open the blueprint to draw. No further model file is needed.",
         aliases=("svd", "motion brush", "trajectory", "point and move", "animate"),
         preview="4",
     ),
