@@ -315,3 +315,18 @@ def test_the_dial_shows_the_orbit_and_is_not_stored(editor):
     assert len([value for value in kept["widgets_values"] if value is not None]) == len(
         wanted["widgets_values"]
     )
+
+
+@pytest.mark.slow
+def test_inside_a_blueprint_the_photo_outside_is_drawn_on(editor):
+    graph = json.loads((test_editor.ROOT / "subgraphs" / "Drag (SVD).json").read_text(encoding="utf-8"))
+    editor.page.evaluate("graph => app.loadGraphData(graph)", graph)
+    editor.page.wait_for_function("app.graph._nodes[0]?.subgraph", timeout=60_000)
+    editor.page.evaluate(
+        "() => { const [drag] = app.graph._nodes; const photo = LiteGraph.createNode('LoadImage');"
+        " app.graph.add(photo); photo.widgets[0].value = 'example.png'; photo.connect(0, drag, 0);"
+        " app.canvas.openSubgraph(drag.subgraph, drag) }"
+    )
+    inside = "app.canvas.graph._nodes.find(node => node.type === 'PureSVDDrag')"
+    editor.page.wait_for_function(f"{inside}?.puresvdPaths.image?.naturalWidth === 640", timeout=60_000)
+    editor.picture(f"drag blueprint {editor.renderer}")
