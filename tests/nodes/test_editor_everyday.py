@@ -50,8 +50,10 @@ def editor(shared):
     assert shared.faults == []
 
 
-def wait_for_a_playing_video(editor):
-    editor.page.wait_for_function(f"{VIDEO}?.readyState >= 2", timeout=BUSY)
+def wait_for_a_playing_video(editor, *, other_than=""):
+    """The last node's video; after another run `other_than` the address of the one before."""
+    shown = f"before => {VIDEO}?.readyState >= 2 && {VIDEO}.currentSrc !== before"
+    editor.page.wait_for_function(shown, arg=other_than, timeout=BUSY)
     editor.page.evaluate(f"{VIDEO}.play()")
     editor.page.wait_for_function(f"{VIDEO}.currentTime > 0.2", timeout=BUSY)
 
@@ -66,13 +68,13 @@ def test_second_run_makes_another_video_of_the_same_photo(editor):
     editor.load("Image to Video")
     editor.set("PureSVDSample", steps=2)
     editor.picture(f"before a run, {editor.renderer}")
-    before, made = editor.page.evaluate(SEEDS), []
+    before, made, address = editor.page.evaluate(SEEDS), [], ""
     for _ in range(2):
         editor.run()
         assert editor.ended()["kind"] == "execution_success"
-        wait_for_a_playing_video(editor)
+        wait_for_a_playing_video(editor, other_than=address)
         made.append(frames_of(editor))
-        editor.page.evaluate(f"{VIDEO}.removeAttribute('src')")
+        address = editor.page.evaluate(f"{VIDEO}.currentSrc")
     after = editor.page.evaluate(SEEDS)
     assert made[0] != made[1]
     assert after["PureSVDSample"] != before["PureSVDSample"]
