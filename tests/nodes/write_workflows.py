@@ -678,7 +678,6 @@ HEAD, NOTE, CHARACTERS = (
     16,
     50,
 )  # height of a group's title, of a line of a note; letters in a line of WIDTH
-BADGE = 24  # height of a pack's name below a node's widgets
 COLOURS = ("#3f789e", "#8a6d3b", "#3f7f5f", "#7a5a8f")
 SHOWS = {
     "PureSVDCameraMove": 220,
@@ -707,6 +706,7 @@ PLAYS = {
     "SamplerCustomAdvanced": 340,
 }  # the same, while it runs or once it has run
 PLAYS |= {"PureSVDDrag": 320, "PureSVDCameraMove": 100}  # the same, in one of the editor's two renderers
+PLAYS |= {"PureSVDSweep": 24, "SaveLoRA": 32, "CLIPTextEncode": 8}  # drawn higher there
 
 
 def inputs(cls) -> list[tuple[str, str, dict]]:
@@ -842,7 +842,6 @@ def place(graph: Graph, nodes: dict) -> tuple[list[dict], list[dict]]:
                 nodes[key]["pos"] = [x + GAP // 2 + j * (WIDTH + GAP), y]
                 nodes[key]["order"], order = order, order + 1
                 y += nodes[key]["size"][1] + GAP + TITLE
-                y += BADGE  # which one of the editor's two renderers draws in the node
                 y += PLAYS.get(nodes[key]["type"], 0)
             bottom = max(bottom, y - TITLE)
         groups.append(
