@@ -117,8 +117,7 @@ def found(course: Course, before: Row | None, row: Row) -> list[tuple[str, str]]
     first, sharp = course.rows[0], course.share(row, "sharpness")
     out = []
     if before is not None and before.drift.clamped and row.drift.clamped:
-        said = "colours drift faster than they are corrected; raise anchor, set anchor_to to start, or lower"
-        out.append(("clamp", f"{said} next_cfg"))
+        out.append(("clamp", "colours drift faster than they are corrected; raise anchor, or lower next_cfg"))
     for name in ("luma", "contrast", "saturation"):
         share = course.share(row, name)
         if share is not None and abs(share - 1) > FAR:
