@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from svd_core.checkpoint.checkpoint import Checkpoint
+from svd_core.models.configs import UNetConfig
 
 
 def trio(checkpoint: Checkpoint) -> tuple[Any, Any, Any]:
@@ -21,11 +22,23 @@ def model(checkpoint: Checkpoint) -> Any:
         for name in ("model_base", "model_patcher", "model_management", "supported_models")
     )
     c = checkpoint.unet_config
+    keys = unet_keys(c)
+    config = supported.SVD_img2vid(keys)
+    config.unet_config["num_head_channels"] = c.head_dim
+    config.set_inference_dtype(torch.float32, None)
+    made = base.SVD_img2vid(config, device=mm.unet_offload_device())
+    _fill(made.diffusion_model, checkpoint.unet, c.norm_groups)
+    return patcher.CoreModelPatcher(made, mm.get_torch_device(), mm.unet_offload_device())
+
+
+def unet_keys(c: UNetConfig) -> dict[str, Any]:
+    """What the host's U-Net calls the numbers of ours."""
     levels = [int(a) for a in c.attention_levels]
-    keys = dict(
-        image_size=32, in_channels=c.in_channels, out_channels=c.out_channels, model_channels=c.model_channels
-    )
-    keys |= dict(
+    return dict(
+        image_size=32,
+        in_channels=c.in_channels,
+        out_channels=c.out_channels,
+        model_channels=c.model_channels,
         channel_mult=list(c.channel_mult),
         num_res_blocks=[c.num_res_blocks] * len(levels),
         context_dim=c.context_dim,
@@ -48,12 +61,6 @@ def model(checkpoint: Checkpoint) -> Any:
         use_temporal_attention=True,
         disable_temporal_crossattention=False,
     )
-    config = supported.SVD_img2vid(keys)
-    config.unet_config["num_head_channels"] = c.head_dim
-    config.set_inference_dtype(torch.float32, None)
-    made = base.SVD_img2vid(config, device=mm.unet_offload_device())
-    _fill(made.diffusion_model, checkpoint.unet, c.norm_groups)
-    return patcher.CoreModelPatcher(made, mm.get_torch_device(), mm.unet_offload_device())
 
 
 def vae(checkpoint: Checkpoint) -> Any:

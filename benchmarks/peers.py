@@ -20,6 +20,7 @@ from svd_core.models.configs import UNetConfig, VAEConfig
 from svd_core.models.unet import VideoUNet
 from svd_core.models.vae import VAE
 
+from .by_hand import unet_keys
 from .sizes import Size
 
 Cases = dict[str, Callable[[], torch.Tensor]]
@@ -96,37 +97,7 @@ def diffusers_unet(ours: VideoUNet) -> torch.nn.Module:
 def _native_unet(ours: VideoUNet, dtype: torch.dtype) -> torch.nn.Module:
     module = importlib.import_module("comfy.ldm.modules.diffusionmodules.openaimodel")
     ops = importlib.import_module("comfy.ops").disable_weight_init
-    c = ours.config
-    levels = [int(a) for a in c.attention_levels]
-    model = module.UNetModel(
-        image_size=32,
-        in_channels=8,
-        out_channels=4,
-        model_channels=c.model_channels,
-        num_res_blocks=[2] * 4,
-        channel_mult=list(c.channel_mult),
-        num_head_channels=c.head_dim,
-        context_dim=c.context_dim,
-        transformer_depth=[a for a in levels for _ in range(2)],
-        transformer_depth_middle=1,
-        transformer_depth_output=[a for a in levels for _ in range(3)],
-        num_classes="sequential",
-        adm_in_channels=c.adm_in_channels,
-        use_spatial_transformer=True,
-        use_linear_in_transformer=True,
-        legacy=False,
-        extra_ff_mix_layer=True,
-        use_spatial_context=True,
-        merge_strategy="learned_with_images",
-        merge_factor=0.0,
-        video_kernel_size=[3, 1, 1],
-        use_temporal_resblock=True,
-        use_temporal_attention=True,
-        disable_temporal_crossattention=False,
-        dtype=dtype,
-        device="meta",
-        operations=ops,
-    )
+    model = module.UNetModel(**unet_keys(ours.config), dtype=dtype, device="meta", operations=ops)
     model.load_state_dict(ours.state_dict(), assign=True)
     return model.eval().requires_grad_(False)
 
