@@ -69,7 +69,7 @@ class GEGLU(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         value, gate = self.proj(x).chunk(2, dim=-1)
-        if torch.is_grad_enabled():
+        if plain():
             return F.gelu(gate) * value
         if x.device.type == "cpu":  # a gate of its own: the next product would copy the half of a wider one
             return F.gelu(gate).mul_(value)
@@ -87,10 +87,10 @@ class FeedForward(nn.Module):
         """x + net(norm(x)), n s c; without gradients x is overwritten, in pieces,
         so that the 8c-wide activation is never whole.
         """
-        if torch.is_grad_enabled():
+        piece = 2048 if x.device.type == "cpu" else PIECE
+        if torch.is_grad_enabled() or plain() and x.shape[:-1].numel() <= piece:
             return self.net(norm(x)).add_(x)
         x = x.contiguous()
-        piece = 2048 if x.device.type == "cpu" else PIECE
         for rows in x.view(-1, x.shape[-1]).split(piece):
             rows.add_(self.net(norm(rows)))
         return x
@@ -143,6 +143,11 @@ class TimeBlock(SpatialBlock):
         return self.ff(clips.flatten(0, 1), self.norm3)
 
 
+def plain() -> bool:
+    """Is a result to have memory of its own? Gradients need that, and a compiler plans memory by itself."""
+    return torch.is_grad_enabled() or torch.compiler.is_compiling()
+
+
 def added(x: Tensor, y: Tensor) -> Tensor:
-    """x + y in the memory of x, unless gradients are recorded."""
-    return x + y if torch.is_grad_enabled() else x.add_(y)
+    """x + y, in the memory of x unless a result is `plain`."""
+    return x + y if plain() else x.add_(y)

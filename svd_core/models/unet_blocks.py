@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .ops import Ops, SiLU, sinusoid
 from .timeconv import add_in_time, time_conv, to_frames, to_time
-from .transformer import SpatialBlock, TimeBlock, added
+from .transformer import SpatialBlock, TimeBlock, added, plain
 
 if TYPE_CHECKING:
     from .hooks import Hooks
@@ -65,17 +65,10 @@ class Mixer(nn.Module):
 
 
 def mix(v: Tensor, r: Tensor, weight: Tensor, out: Tensor | None = None) -> Tensor:
-    """v + weight r, in the memory of `out`, else of r, unless gradients are recorded."""
-    if torch.is_grad_enabled():
+    """v + weight r, in the memory of `out`, else of r, unless a result is `plain`."""
+    if plain():
         return torch.addcmul(v, r, weight)
     return torch.addcmul(v, r, weight, out=r if out is None else out)
-
-
-def blend(v: Tensor, m: Tensor, weight: Tensor) -> Tensor:
-    """v + weight (m - v), in the memory of m; one kernel on a GPU, with fewer roundings."""
-    if m.device.type == "cpu" or torch.is_grad_enabled():
-        return mix(v, m.sub_(v), weight)
-    return torch.lerp(v, m, weight, out=m)
 
 
 class ResBlock(nn.Module):
@@ -124,7 +117,7 @@ class VideoResBlock(ResBlock):
             return h.add_(skip)
         emb = rearrange(self.time_stack.emb_layers[1](given.emb), "(b t) c -> b c t 1", t=given.t)
         weight = given.mix[self.time_mixer]
-        if torch.is_grad_enabled() or h.is_contiguous(memory_format=torch.channels_last):
+        if plain() or h.is_contiguous(memory_format=torch.channels_last):
             v = h.add_(skip)
             r = self.time_stack.residual(to_time(v, given.t), emb)
             return mix(v, to_frames(r, v.shape[2]), weight)
@@ -162,7 +155,11 @@ class SpatialVideoTransformer(nn.Module):
             frame = self.time_pos_embed(given.numbered(c))
             at = (v.unflatten(0, (-1, given.t)) + frame[:, None]).flatten(0, 1)
             m = self.time_stack[0](at, given.time_context, given.t, hooks)
-            v = blend(v, m, given.mix[self.time_mixer])
+            weight = given.mix[self.time_mixer]
+            if m.device.type == "cpu" or plain():
+                v = mix(v, m.sub_(v), weight)
+            else:  # one kernel, with fewer roundings
+                v = torch.lerp(v, m, weight, out=m)
         hooks.leave_transformer()
         return added(x, rearrange(self.proj_out(v), "n (h w) c -> n c h w", h=h))
 
