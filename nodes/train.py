@@ -3,8 +3,8 @@
 import torch
 from comfy_api.latest import io
 
+from ..svd_core.training import tune
 from ..svd_core.training.lora import TRAINABLE
-from ..svd_core.training.tune import Plan
 from . import convert, files
 from .host import train as host_train
 from .host.say import say
@@ -86,7 +86,7 @@ class PureSVDTrainLora(io.ComfyNode):
         clips = split(images, frames or preset.frames)
         size = (height or preset.height, width or preset.width)
         chosen = TRAINABLE if parts == EVERYTHING else (parts,)
-        plan = Plan(chosen, rank, steps, learning_rate, batch, seed, save_memory, sheet_steps=20)
+        plan = tune.Plan(chosen, rank, steps, learning_rate, batch, seed, save_memory, sheet_steps=20)
         lora, picture, told = host_train.train(
             path, clips, plan, size=size, fps=fps, bucket=bucket if bucket >= 0 else None
         )
@@ -96,8 +96,8 @@ class PureSVDTrainLora(io.ComfyNode):
 def check_side(**side: int) -> None:
     """One side in pixels, by its name; 0 is the checkpoint's own."""
     ((name, value),) = side.items()
-    if value % 64:
-        raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
+    if value:
+        tune.check_side(name, value)
 
 
 def footage():

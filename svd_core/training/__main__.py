@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from . import adapt, clips, nano, statistics
+from . import adapt, clips, command, nano, statistics
 from .stages import ORDER, build_footage, export_file, train_camera, train_stage
 
 SHIPPED = Path(__file__).resolve().parent.parent / "nano" / "svd_nano.safetensors"
@@ -69,16 +69,13 @@ def main(arguments: list[str]) -> int:
         "--out", type=Path, default=SHIPPED, help="the file that `export` writes (default: %(default)s)"
     )
     args = parser.parse_args(arguments)
-    try:
-        for stage in (*ORDER, "export", "cameras") if args.stage == "all" else (args.stage,):
-            perform(stage, args)
-    except (ValueError, OSError, FloatingPointError) as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from the last saved step\n")
-        return 130
-    return 0
+    return command.ended(lambda: perform_all(args))
+
+
+def perform_all(args: argparse.Namespace) -> None:
+    """The stage that was named, or all in their order."""
+    for stage in (*ORDER, "export", "cameras") if args.stage == "all" else (args.stage,):
+        perform(stage, args)
 
 
 def perform(stage: str, args: argparse.Namespace) -> None:

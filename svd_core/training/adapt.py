@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -18,7 +17,7 @@ from ..checkpoint.read import read
 from ..checkpoint.write import write_safetensors
 from ..quality.read import PICTURES
 from ..quality.read import Clip as Source
-from . import collection, films, lora, pictures, tune
+from . import collection, command, films, lora, pictures, tune
 from .loop import Training
 
 Say = Callable[[str], object]
@@ -78,8 +77,8 @@ def clips_options(parser: argparse.ArgumentParser, shipped: Path) -> None:
 def checked(args: argparse.Namespace) -> argparse.Namespace:
     """The same, or a sentence about the first number that cannot be"""
     for name in ("width", "height"):
-        if (value := getattr(args, name)) is not None and (value < 64 or value % 64):
-            raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
+        if (value := getattr(args, name)) is not None:
+            tune.check_side(name, value)
     for name in ("rank", "steps", "batch", "frames", "lr"):
         if (value := getattr(args, name, None)) is not None and value <= 0:
             raise ValueError(f"{name} {value} is not above 0; use at least 1, for lr 1e-4")
@@ -114,15 +113,22 @@ def footage(args: argparse.Namespace, *, frames: int) -> Iterator[Take]:
         yield path.name, torch.stack(seen) if seen else torch.zeros(0, 3, 1, 1), source.fps, None
 
 
+def long_enough(svd: SVD, args: argparse.Namespace, say: Say) -> Iterator[Take]:
+    """`footage` of clips that have all the frames; the others are named."""
+    frames = length(svd, args)
+    for take in footage(args, frames=frames):
+        if len(take[1]) == frames:
+            yield take
+        else:
+            say(f"{take[0]} is left out: it has {len(take[1])} of {frames} frames")
+
+
 @torch.no_grad()
 def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
     """Every clip encoded, cropped and not squashed."""
     preset, found = svd.preset, []
-    frames, (height, width) = args.frames or preset.frames, size(svd, args)
-    for name, x, known, measured in footage(args, frames=frames):
-        if len(x) < frames:
-            say(f"{name} is left out: it has {len(x)} of {frames} frames")
-            continue
+    height, width = size(svd, args)
+    for name, x, known, measured in long_enough(svd, args, say):
         fps = known or args.fps or preset.fps
         bucket = measured if args.bucket is None else args.bucket
         found.append(tune.take(svd, x, fps=fps, bucket=bucket, height=height, width=width))
@@ -130,6 +136,11 @@ def gather(svd: SVD, args: argparse.Namespace, say: Say) -> list[films.Clip]:
     if unknown := tune.warning(svd, args.bucket):
         say(unknown)
     return found
+
+
+def length(svd: SVD, args: argparse.Namespace) -> int:
+    """Frames of a clip."""
+    return args.frames or svd.preset.frames
 
 
 def size(svd: SVD, args: argparse.Namespace) -> tuple[int, int]:
@@ -168,12 +179,4 @@ def _curves(training: Training, out: Path) -> None:
 
 def main(arguments: list[str], *, shipped: Path, on_step: Callable[..., None]) -> int:
     """The command; 1 and a sentence where something does not fit."""
-    try:
-        run(arguments, shipped=shipped, on_step=on_step, say=lambda text: sys.stderr.write(f"{text}\n"))
-    except (ValueError, OSError, FloatingPointError) as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on from the last saved step\n")
-        return 130
-    return 0
+    return command.ended(lambda: run(arguments, shipped=shipped, on_step=on_step, say=command.say))

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
 from ..quality import read
-from . import collection, pictures, shots
+from . import collection, command, pictures, shots
 from .camera import GUESS
 from .scan import Settings, labelled, strips_of
 
@@ -133,12 +132,5 @@ def _relative(path: Path, out: Path) -> str:
 
 def main(arguments: list[str], *, on_step: Callable[..., None]) -> int:
     """The command; 1 and a sentence where something does not fit."""
-    try:
-        run(arguments, on_step=on_step, say=lambda text: sys.stderr.write(f"{text}\n"))
-    except (ValueError, OSError) as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; the same command goes on with the video it was at\n")
-        return 130
-    return 0
+    stopped = "the same command goes on with the video it was at"
+    return command.ended(lambda: run(arguments, on_step=on_step, say=command.say), stopped=stopped)

@@ -68,9 +68,14 @@ def encode(
     frames: Tensor, *, fps: float, bucket: float, image_size: int, vae_encoder: Encode, image_encoder: Encode
 ) -> Clip:
     """Frames t 3 H W in [-1, 1] -> what every step needs of them; frame by frame, in the memory of one."""
-    z = torch.cat([vae_encoder(frame[None]).float() for frame in frames]) * SCALE
+    z = latents(frames, vae_encoder)
     token = image_encoder(preprocess(frames[:1], image_size))[0].float()
     return Clip(z, token, frames[0], fps, bucket)
+
+
+def latents(frames: Tensor, vae_encoder: Encode) -> Tensor:
+    """t 3 H W in [-1, 1] -> t 4 h w, scaled; frame by frame, in the memory of one."""
+    return torch.cat([vae_encoder(frame[None]).float() for frame in frames]) * SCALE
 
 
 class FilmLoss:

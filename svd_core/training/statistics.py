@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,8 +13,7 @@ from ..checkpoint.load import SVD, load
 from ..checkpoint.read import read
 from ..checkpoint.write import write_safetensors
 from ..control import motion
-from ..models.vae import SCALE
-from . import adapt, films
+from . import adapt, command, films
 
 FEW = 100  # clips; with fewer the mean is a picture of its own
 
@@ -39,14 +37,10 @@ def latents(svd: SVD, args: argparse.Namespace, say: Say) -> Iterator[Tensor]:
     """Scaled latents t 4 h w of every clip that is long enough, one in memory at a time."""
     weight = next(svd.vae.parameters())
     height, width = adapt.size(svd, args)
-    frames = args.frames or svd.preset.frames
-    for name, x, *_ in adapt.footage(args, frames=frames):
-        if len(x) < frames:
-            say(f"{name} is left out: it has {len(x)} of {frames} frames")
-            continue
+    for name, x, *_ in adapt.long_enough(svd, args, say):
         x = films.crop(x * 2 - 1, height=height, width=width).to(weight)
         say(name)
-        yield torch.cat([svd.vae.encode(frame[None]).float() for frame in x]) * SCALE
+        yield films.latents(x, svd.vae.encode)
 
 
 def run(arguments: list[str], *, shipped: Path, say: Say) -> Path:
@@ -57,7 +51,7 @@ def run(arguments: list[str], *, shipped: Path, say: Say) -> Path:
     start, count = motion.gather(latents(svd, args, say))
     if count < 2:
         raise ValueError(
-            f"{args.clips} has {count} clips of {args.frames or svd.preset.frames} frames; make at least 2, "
+            f"{args.clips} has {count} clips of {adapt.length(svd, args)} frames; make at least 2, "
             "and better hundreds"
         )
     if count < FEW:
@@ -71,12 +65,5 @@ def run(arguments: list[str], *, shipped: Path, say: Say) -> Path:
 
 def main(arguments: list[str], *, shipped: Path) -> int:
     """The command; 1 and a sentence where something does not fit."""
-    try:
-        run(arguments, shipped=shipped, say=lambda text: sys.stderr.write(f"{text}\n"))
-    except (ValueError, OSError) as problem:
-        sys.stderr.write(f"{problem}\n")
-        return 1
-    except KeyboardInterrupt:
-        sys.stderr.write("stopped; nothing was written\n")
-        return 130
-    return 0
+    stopped = "nothing was written"
+    return command.ended(lambda: run(arguments, shipped=shipped, say=command.say), stopped=stopped)

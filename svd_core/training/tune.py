@@ -20,6 +20,12 @@ NANO = "svd_nano"  # the checkpoint whose motion buckets are known
 Say = Callable[[str], object]
 
 
+def check_side(name: str, value: int) -> None:
+    """Refuse a width or height in pixels that the U-Net cannot halve three times."""
+    if value < 64 or value % 64:
+        raise ValueError(f"{name} {value} is not a multiple of 64; use {max(64, value // 64 * 64)}")
+
+
 class Stop(Exception):
     """Raised by `on_step`: what is trained so far is kept and returned."""
 
