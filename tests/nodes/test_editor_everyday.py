@@ -2,6 +2,8 @@
 a value that cannot be, a graph of a pack that is no longer kept, a search by another node's name.
 """
 
+import re
+
 import pytest
 
 from tests.nodes import test_editor
@@ -191,3 +193,25 @@ def test_search_by_the_name_of_a_native_node_offers_ours(editor, native, ours):
     editor.page.get_by_test_id("result-item").get_by_text(NAMES[ours], exact=True).wait_for(timeout=BUSY)
     editor.picture(f"search {native}, {editor.renderer}", fit=False)
     editor.page.keyboard.press("Escape")
+
+
+@pytest.mark.slow
+def test_cancel_in_the_middle_of_a_long_video_keeps_what_is_finished(editor):
+    """Cancelled while the second chunk is sampled: what is finished goes on to a video, and the report says
+    so. Each renderer has a seed of its own, since the host hands out again what it has made before.
+    """
+    editor.load("Long Video (15 s)")
+    seed = ("classic", "Nodes 2.0").index(editor.renderer)
+    editor.set("PureSVDLongVideo", width=128, height=128, seconds=8, seed=seed)
+    editor.picture(f"a long video, {editor.renderer}")
+    editor.run()
+    editor.page.wait_for_function("/chunk 2 of 5, [1-9]/.test(document.body.innerText)", timeout=2 * BUSY)
+    editor.page.get_by_role("button", name=re.compile("cancel|interrupt", re.IGNORECASE)).first.click()
+    assert editor.ended(timeout=300)["kind"] == "execution_success"
+    wait_for_a_playing_video(editor)
+    frames = round(7 * editor.page.evaluate(f"{VIDEO}.duration"))
+    assert frames in (14, 27, 40), "whole chunks, which share a frame; how many depends on the machine"
+    report = "app.graph._nodes.find(node => node.type === 'PreviewAny').widgets.map(w => w.value).join()"
+    told = f"cancelled: {frames} of 56 frames are finished; wire them into begin to go on"
+    assert told in editor.page.evaluate(report)
+    editor.picture(f"a long video, cancelled, {editor.renderer}")
