@@ -103,6 +103,36 @@ def test_report_compares_every_chunk_with_the_photo(ours, long_video):
     assert [row["chunk"] for row in report["chunks"]] == [1, 2]
 
 
+def test_decode_in_pieces_is_exact_across_the_joins(host, ours, long_video, monkeypatch):
+    """Four chunks, in the least memory, against all frames in one piece. A chunk decoded by itself is wrong:
+    it is mixed over its own frames, and normalized by them.
+    """
+    z, *_ = long_video(seconds=13 / 7, anchor=0.7, width=32, height=32, steps=2)
+    joins = range(T - 1, len(z) - 1, T - 1)
+    assert len(joins) == 3
+    whole = decoded(ours, z)
+    decode, least, pieces = host.pack("svd_core.decode.exact"), [], []
+    plan = host.pack("svd_core.decode.plan").Plan(keep=0.0, offload=False, peak=0)
+    monkeypatch.setattr(decode, "plan", lambda *args, memory, **options: least.append(memory) or plan)
+    monkeypatch.setattr(host.pack("nodes.host.vae"), "on_step", lambda: lambda i, n: pieces.append(n))
+    made = host.run("PureSVDDecode", vae=ours.vae, samples={"samples": z}, memory=0.25)[0]
+    assert least == [2**28]
+    assert len(pieces) == pieces[0] > 2 * len(z)
+    apart = torch.cat([decoded(ours, z[:T]), *(decoded(ours, z[j : j + T])[1:] for j in joins)])
+    assert made.shape == whole.shape == apart.shape
+    for j in joins:
+        around = slice(j - 1, j + 2)
+        torch.testing.assert_close(made[around], whole[around], rtol=1e-4, atol=1e-5)
+        assert float((apart[around] - whole[around]).abs().max()) > 0.1
+    torch.testing.assert_close(made, whole, rtol=1e-4, atol=1e-5)
+
+
+def decoded(ours, z):
+    """All frames in one piece, by the decoder itself: t H W c in 0..1"""
+    frames = ours.vae.first_stage_model.decode(z, t=len(z))
+    return (frames.movedim(1, -1) + 1).div(2).clamp(0, 1)
+
+
 def test_progress_bar_counts_chunks_and_nothing_else(long_video, monkeypatch):
     import comfy.utils
 
