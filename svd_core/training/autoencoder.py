@@ -181,3 +181,20 @@ class TemporalLoss:
         flicker = (y.diff(dim=1) - x.diff(dim=1)).abs().mean()
         loss = (mse + 1e-4).sqrt().mean() + 0.1 * gradient_error(x, y) + flicker
         return loss, {"psnr": float(decibels(mse.detach()).mean()), "flicker": float(flicker.detach())}
+
+
+def freeze_encoder(vae: VAE) -> None:
+    """Leave gradients to the decoder alone: latents, and all that was trained on them, stay as they are."""
+    for name, p in vae.named_parameters():
+        p.requires_grad_(name.startswith("first_stage_model.decoder."))
+
+
+class DecoderLoss:
+    """Pictures and films in turn, two to one, for a decoder whose encoder is frozen."""
+
+    def __init__(self, images: ImageLoss, films: TemporalLoss):
+        self.images, self.films = images, films
+
+    def __call__(self, vae: VAE, rng: np.random.Generator, step: int) -> tuple[Tensor, dict[str, float]]:
+        loss, facts = (self.films if step % 3 == 2 else self.images)(vae, rng, step)
+        return loss, {"psnr": facts["psnr"]}

@@ -53,6 +53,7 @@ PANS, ZOOMS = ((16, 4), (24, 2), (32, 1)), ((32, 2),)  # what a zoom does to a f
 RUNS = {
     "vae": Run("vae", steps=900, lr=1e-3, warmup=20, decay=0.4, muon=True, bf16=False),
     "temporal": Run("temporal", steps=120, lr=1e-3, warmup=20, decay=0.5, muon=True, ema=0.98, bf16=False),
+    "decoder": Run("decoder", steps=2000, lr=1e-3, warmup=20, decay=0.6, muon=True, ema=0.99, bf16=False),
     "camera": Run(
         "camera", steps=400, lr=1.5e-3, warmup=20, decay=0.02, muon=True, ema=0.99, bf16=False, gentle=GENTLE
     ),

@@ -27,8 +27,8 @@ from . import autoencoder, diffusion, export, footage, library, lora, nano, pict
 from .camera import MOVEMENTS
 from .loop import Loss, OnTrained, Run, Training, train
 
-VAE_STAGES, UNET_STAGES = ("vae", "temporal"), ("camera", "finish")
-ORDER = ("vae", "temporal", "footage", "camera", "finish")
+VAE_STAGES, UNET_STAGES = ("vae", "temporal", "decoder"), ("camera", "finish")
+ORDER = ("vae", "temporal", "decoder", "footage", "camera", "finish")
 
 
 def averaged(home: Path, name: str) -> dict[str, torch.Tensor]:
@@ -94,6 +94,12 @@ def build_loss(name: str, model: VideoUNet | VAE, home: Path, shipped: Path) -> 
     if name == "vae":
         return autoencoder.ImageLoss(stills, sizes=(64, 64, 64, 96, 128), pixels=24576, guided_steps=200)
     assert isinstance(model, VAE), name
+    if name == "decoder":
+        autoencoder.freeze_encoder(model)
+        return autoencoder.DecoderLoss(
+            autoencoder.ImageLoss(stills, sizes=(96, 128), pixels=32768, guided_steps=1),
+            autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1),
+        )
     autoencoder.freeze_space(model)
     return autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1)
 
