@@ -2,7 +2,7 @@
 
 from comfy_api.latest import io
 
-from ..svd_core.control.long import HELD_TO
+from ..svd_core.control.anchor import HELD_TO
 from . import convert
 from .validate import first, verdict
 
@@ -144,6 +144,6 @@ def anchor_to_input():
         default="chunk",
         optional=True,
         tooltip="What colours and contrast are held to. chunk: each chunk to its own beginning, by at most "
-        "10 %; start: each chunk to the first frame, by at most 25 %, so that nothing adds up. start drifts "
-        "far less; chunk leaves more of a real change of light or of scene.",
+        "10 %; start: each chunk to the first frame, by at most a third, so that nothing adds up. start "
+        "drifts far less; chunk leaves more of a real change of light or of scene.",
     )

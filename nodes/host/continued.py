@@ -20,6 +20,7 @@ class Eyes:
 
     def __init__(self, clip_vision, vae):
         self.vae, self.embed = exact(vae), encoders.image_encoder(clip_vision)
+        self.encode = encoders.vae_encoder(vae)  # the inverse of `frame`
         self.size = clip_vision.image_size
 
     def frame(self, z: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ...svd_core.checkpoint.presets import Preset
-from ...svd_core.control import bridge, long
+from ...svd_core.control import anchor, bridge, long
 from ...svd_core.control.bridge import Bridge
 from ...svd_core.control.seam_repair import Mended
 from ...svd_core.control.two_frames import Ends
@@ -92,8 +92,7 @@ class Maker:
         self.course = Course(self.model, max(1, sum(self.steps[done:]) + mending))
         if begin is not None:
             self.start = look(self.eyes.frame(begin[:1])[0] / 2 + 0.5)
-        held = {"strength": self.recipe.strength, "to": self.recipe.to}
-        extend = partial(long.extend, **held, closed=self.recipe.close is not None)
+        extend = partial(long.extend, hold=self._hold(), closed=self.recipe.close is not None)
         try:
             self.clip = extend(self.chunk, self.way, begin=begin, on_chunk=self._finished)
             if self.loops:
@@ -104,6 +103,11 @@ class Maker:
                 raise
         assert self.clip is not None
         return self.clip
+
+    def _hold(self) -> anchor.Hold:
+        if self.recipe.to == "start":
+            return anchor.ToStart(self.recipe.strength, self.eyes.frame, self.eyes.encode)
+        return partial(anchor.to_chunk, strength=self.recipe.strength)
 
     def _mend(self, steps: int) -> None:
         if self.mender is not None and steps and self.clip is not None:

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor
 
 from ..signatures import Denoise, OnStep, Sampler
+from .anchor import Hold, trend
 from .two_frames import shifted
 
 LOWEST_RATE = 5  # frames a second under which models were not trained
-# Most that a chunk is corrected, by what it is held to: gain, and offset in deviations of the first frame.
-HELD_TO = {"chunk": 0.1, "start": 0.25}
 
 
 @dataclass(frozen=True)
@@ -61,48 +60,11 @@ class Drift:
     bend: float | None  # the same of the change of step
 
 
-def reanchor(
-    z: Tensor, strength: float, first: Tensor, to: str = "chunk"
-) -> tuple[Tensor, list[float], list[float], bool]:
-    """Take back what changed in mean and deviation over a chunk t c h w,
-    in proportion to the time since its first frame.
-
-    strength 0..1; first c h w, the frame that the video began with. Held to the "chunk", its own trend is
-    taken back; to the "start", all that its last frame differs by from `first`, so that nothing adds up.
-    Returns the chunk, gains and offsets of the trend, and whether more was to be corrected than is.
-    The first frame is untouched, so the join has no step.
-    """
-    most, deviation = HELD_TO[to], first.std((1, 2))
-    u = torch.linspace(0, 1, len(z), dtype=torch.float64)
-    mean, spread = z.double().mean((2, 3)).cpu(), z.double().std((2, 3)).clamp_min(1e-6).cpu()
-    offset, log_gain = slope(u, mean), slope(u, spread.log())
-    wrong_gain, wrong_offset = log_gain, offset
-    if to == "start":
-        wrong_gain = spread[-1].log() - deviation.double().clamp_min(1e-6).cpu().log()
-        wrong_offset = mean[-1] - first.double().mean((1, 2)).cpu()
-    furthest = most * deviation.double().cpu()
-    held_gain = wrong_gain.clamp(math.log(1 - most), math.log(1 + most))
-    held_offset = torch.minimum(torch.maximum(wrong_offset, -furthest), furthest)
-    factor = (-strength * u[:, None] * held_gain).exp()[..., None, None].to(z)
-    shift = (strength * u[:, None] * held_offset)[..., None, None].to(z)
-    middle = mean[..., None, None].to(z)
-    out = torch.cat([z[:1], ((z - middle) * factor + middle - shift)[1:]]) if strength else z
-    clamped = bool((held_gain != wrong_gain).any() or (held_offset != wrong_offset).any())
-    return out, log_gain.exp().tolist(), offset.tolist(), clamped
-
-
-def slope(u: Tensor, y: Tensor) -> Tensor:
-    """Least-squares slope of y t c over u t: c"""
-    v = (u - u.mean())[:, None]
-    return (v * (y - y.mean(0))).sum(0) / v.square().sum()
-
-
 def extend(
     chunk: Callable[[int, Tensor | None], Tensor],
     way: Plan,
     *,
-    strength: float,
-    to: str = "chunk",
+    hold: Hold | None = None,
     closed: bool = False,
     begin: Tensor | None = None,
     on_chunk: Callable[[int, Tensor, Drift], None] | None = None,
@@ -111,7 +73,7 @@ def extend(
 
     Chunk k is asked for with what came before it alone, so a longer video begins with the shorter one.
     `begin` is such a beginning: whole chunks of it are taken as they are.
-    A closing chunk keeps its own colours.
+    `hold` takes its drift out of a chunk, see `anchor`; a closing chunk keeps its own colours.
     """
     clip, start = begun(begin, way.t)
     for k in range(start, way.chunks):
@@ -120,8 +82,11 @@ def extend(
             z = torch.cat([clip[-1:], z[1:]])
         first = z if clip is None else clip
         last = closed and k == way.chunks - 1
-        z, gain, offset, clamped = reanchor(z, 0.0 if last else strength, first[0], to)
-        drift = Drift(gain, offset, clamped, motion(z), sharpness(z[-1]), *join(clip, z))
+        log_gain, offset = trend(z)
+        z, clamped = (z, False) if last or hold is None else hold(z, first[0])
+        drift = Drift(
+            log_gain.exp().tolist(), offset.tolist(), clamped, motion(z), sharpness(z[-1]), *join(clip, z)
+        )
         clip = z if clip is None else torch.cat([clip, z[1:]])
         if on_chunk is not None:
             on_chunk(k, clip, drift)

@@ -129,29 +129,20 @@ def test_anchor_takes_drift_back_as_far_as_it_is_let(run):
     assert max(abs(row["luma"] - 1) for row in rows) < 0.05
 
 
-# of each photograph's drift in luma, contrast and saturation, the share that is left; a third is wanted
-LEFT = {
-    "astronaut.png": (0.33, 0.33, 0.33),  # measured 0.14, 0.16, 0.16
-    "chelsea.png": (0.33, 0.6, 0.33),  # 0.21, 0.53, 0.07
-    "coffee.png": (0.5, 0.45, 0.7),  # 0.44, 0.39, 0.62
-}
-
-
-@pytest.mark.parametrize("name", LEFT)
-def test_held_to_the_start_little_of_the_drift_is_left(run, name):
+@pytest.mark.parametrize("name", ["astronaut.png", "chelsea.png", "coffee.png"])
+def test_held_to_the_start_at_most_a_third_of_the_drift_is_left(run, name):
     """Eight windows: how far luma, contrast and saturation at the end of any chunk are off the first frame's,
-    free and held, in percent: 6.6 and 0.9, 47.9 and 7.5, 50.5 and 8.3 on the first photograph, 3.9 and 0.8,
-    16.7 and 8.8, 15.1 and 1.0 on the second, 5.7 and 2.5, 59.1 and 22.9, 7.6 and 4.7 on the third. A latent
-    that spreads as at the start can show another contrast, so a third is not reached everywhere.
+    free and held, in percent: 6.6 and 0.5, 47.9 and 5.1, 50.5 and 2.0 on the first photograph, 3.9 and 0.1,
+    16.7 and 1.6, 15.1 and 0.3 on the second, 5.7 and 0.7, 59.1 and 8.4, 7.6 and 1.9 on the third.
     """
     seconds = (8 * (T - 1) + 1) / 7
     free, held = (
         run("PureSVDLongVideo", image=photo(name), seconds=seconds, anchor=anchor, anchor_to="start")[1]
         for anchor in (0.0, 1.0)
     )
-    for of, share in zip(("luma", "contrast", "saturation"), LEFT[name]):
+    for of in ("luma", "contrast", "saturation"):
         drift, left = (max(abs(row[of] - 1) for row in report["chunks"]) for report in (free, held))
-        assert left <= share * drift, (of, drift, left)
+        assert left <= drift / 3, (of, drift, left)
 
 
 def peak(seconds, tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from svd_core.control import long
+from svd_core.control import anchor
 
 T = 4
 GIVEN = {
@@ -161,10 +161,12 @@ def test_candidates_and_anchor_and_token_change_later_chunks_only(long_video):
         assert not torch.equal(other[T:], plain[T:]), changes
 
 
-def test_anchor_holds_to_the_start_where_asked(long_video):
+def test_anchor_holds_to_the_start_where_asked(ours, long_video):
     free, *_ = long_video()
     plain, *_ = long_video(anchor=1.0)
-    for to, first in (("chunk", plain[:T]), ("start", long.reanchor(free[:T], 1.0, free[0], "start")[0])):
+    decode, encode = (lambda z: ours.vae.decode_exact(z).movedim(-1, 1) * 2 - 1), ours.vae.encode_reference
+    start, _ = anchor.ToStart(1.0, decode, encode)(free[:T], free[0])
+    for to, first in (("chunk", plain[:T]), ("start", start)):
         held, *_ = long_video(anchor=1.0, anchor_to=to)
         assert torch.equal(held[:T], first), to
         assert torch.equal(held, plain) == (to == "chunk"), "chunk, as graphs from before the choice"
