@@ -88,11 +88,10 @@ BLUEPRINTS = (
     Blueprint(
         "Two Pictures (SVD)",
         "two_pictures",
-        without="1 3 7",
-        widgets="2.ckpt_name 4.method 4.motion_prior 4.seed",
-        description="A clip from one picture to another with Stable Video Diffusion; the same "
-        "picture twice is "
-        "a loop. svd and svd_xt do best with vibid and a motion prior of 0.2.",
+        without="1 3 9 10 7",
+        widgets="2.ckpt_name 4.method 4.motion_prior 4.motion_bucket_id 4.seed",
+        description="A clip from one picture to another with Stable Video Diffusion; the same picture twice "
+        "is a loop. svd and svd_xt do best with vibid and a motion prior of 0.2.",
         aliases=("first last frame", "keyframes", "inbetween", "morph", "loop"),
         preview="4",
     ),

@@ -568,24 +568,29 @@ GRAPHS |= {
 GRAPHS |= {
     "two_pictures": Graph(
         "Two Pictures",
-        "# From one picture to another\nChoose two pictures, press **Run**. The clip begins with one "
-        "and ends "
-        "with the other.",
+        "# From one picture to another\nChoose two pictures, press **Run**. The clip begins with one and "
+        "ends with the other.",
         (
             Group(
                 "1  Pictures and checkpoint",
-                "Choose the **first** and the **last** picture; the same one twice is a loop. Two "
-                "views of one "
-                "place work best: put a picture between those that are far apart. " + OWN_CHECKPOINT,
+                "Choose the **first** and the **last** picture; the same one twice is a loop. Two views of "
+                "one place work best: put a picture between those that are far apart. " + OWN_CHECKPOINT,
                 ("1 3", "2"),
             ),
             Group(
-                "2  Between the pictures",
+                "2  One photo as two views",
+                "As this graph opens, both pictures are **one photo**, so the camera takes a **step to the "
+                "right** for the last. For a last picture of your own set `move` to **Static**.",
+                ("9", "10"),
+            ),
+            Group(
+                "3  Between the pictures",
                 "`method` **forward** suits the embedded checkpoint, which moves one way only. With svd or "
-                "svd_xt use **vibid** and `motion_prior` 0.2. " + MEETS,
+                "svd_xt use **vibid** and `motion_prior` 0.2. `motion_bucket_id` rises with the way from one "
+                "to the other. " + MEETS,
                 ("4", "8"),
             ),
-            replace(SAVE, title="3  Frames to file", note=PLAYS_AT_SEVEN),
+            replace(SAVE, title="4  Frames to file", note=PLAYS_AT_SEVEN.replace("step 2", "step 3")),
         ),
     ),
     "seamless_loop": Graph(

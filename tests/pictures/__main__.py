@@ -154,12 +154,10 @@ def cards(studio: Studio) -> None:
 SMALL = 128  # pixels: quick, and larger than a card shows them
 
 
-def chained(studio: Studio, name: str, title: str, text: str, end: Path | None = None, **values) -> tuple:
+def chained(studio: Studio, name: str, title: str, text: str, **values) -> tuple[list, list]:
     """A bundled graph run small, and its card; returns the frames and what else it gave as pictures."""
     prompt = set_photo(json.loads((CARDS / "api" / f"{name}.json").read_text(encoding="utf-8")), studio.photo)
     prompt["4"]["inputs"] |= {"width": SMALL, "height": SMALL, **values}
-    if end is not None:
-        prompt["3"]["inputs"]["image"] = studio.client.upload(end)
     prompt = {key: node for key, node in prompt.items() if key not in ("6", "7")}
     prompt["save"] = {"class_type": "SaveImage", "inputs": {"images": ["5", 0], "filename_prefix": name}}
     job = studio.client.wait(studio.client.queue(prompt), every=0.2)
@@ -170,18 +168,19 @@ def chained(studio: Studio, name: str, title: str, text: str, end: Path | None =
     frames = [drawing.load(file) for file in files]
     shown = frames[:: math.ceil(len(frames) / 4)]
     drawing.card(CARDS / f"{title}.jpg", drawing.load(SAMPLE), text, shown)
-    return frames, files, [drawing.load(file) for file in others]
+    return frames, [drawing.load(file) for file in others]
 
 
 def chains(studio: Studio) -> None:
     """Clips between pictures, in a loop and in a chain: cards, and what the help pages show of them."""
-    frames, _, charts = chained(studio, "long_video", "Long Video (15 s)", "15 seconds")
+    frames, charts = chained(studio, "long_video", "Long Video (15 s)", "15 seconds")
     ends = [(f"{i / 7:.0f} s", [frames[i]]) for i in (0, 28, 56, 84)]
     drawing.sheet(DOCS / "long_video.jpg", ends, columns=4, side=128, limit=PAGE)
     charts[0].save(DOCS / "long_video_chart.png", optimize=True)
-    loop, files, _ = chained(studio, "seamless_loop", "Seamless Loop", "a loop")
-    far, _, _ = chained(studio, "two_pictures", "Two Pictures", "between two pictures", end=files[6])
-    panels = [("between two pictures", (far * 2)[: len(loop)]), ("a loop", loop)]
+    loop, _ = chained(studio, "seamless_loop", "Seamless Loop", "a loop")
+    whole = dict(width=0, height=0)
+    far, _ = chained(studio, "two_pictures", "Two Pictures", "between two pictures", **whole)
+    panels = [("between two pictures", far), ("a loop", (loop * 2)[: len(far)])]
     drawing.animation(DOCS / "between.webp", panels, fps=7, side=160, limit=PAGE)
 
 
