@@ -38,11 +38,12 @@ class Course:
 
     def _tell(self, done: int, name: str) -> None:
         now = time.monotonic()
-        if now - self.told < PATIENCE or done == self.total:
-            return
-        self.told = now
-        left = (now - self.begun) / done * (self.total - done)
-        show(f"{name}, {done} of {self.total} steps, {duration(left)} left")
+        if done == self.total:
+            show(f"{done} steps · took {duration(now - self.begun)}")
+        elif now - self.told >= PATIENCE:
+            self.told = now
+            left = (now - self.begun) / done * (self.total - done)
+            show(f"{name}, {done} of {self.total} steps, {duration(left)} left")
 
 
 def duration(seconds: float) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from ..control.long import Drift
 
 STILL, BLURRED, FAR = 0.2, 0.6, 0.25  # of the start's motion and sharpness; change of light and colour
+SEEN = 0.05  # change of light and colour under which what the anchor left over cannot be seen
 UNLIKE = 0.15  # fall of likeness to the photo
 LOOKS = {"luma": "brightness", "contrast": "contrast", "saturation": "saturation", "sharpness": "detail"}
 
@@ -115,12 +116,13 @@ def warnings(course: Course) -> list[str]:
 
 def found(course: Course, before: Row | None, row: Row) -> list[tuple[str, str]]:
     first, sharp = course.rows[0], course.share(row, "sharpness")
+    shares = {name: course.share(row, name) for name in ("luma", "contrast", "saturation")}
+    off = {name: share for name, share in shares.items() if share is not None and abs(share - 1) > SEEN}
     out = []
-    if before is not None and before.drift.clamped and row.drift.clamped:
+    if off and before is not None and before.drift.clamped and row.drift.clamped:
         out.append(("clamp", "colours drift faster than they are corrected; raise anchor, or lower next_cfg"))
-    for name in ("luma", "contrast", "saturation"):
-        share = course.share(row, name)
-        if share is not None and abs(share - 1) > FAR:
+    for name, share in off.items():
+        if abs(share - 1) > FAR:
             out.append(
                 (name, f"{name} is {100 * share:.0f} % of the first frame's; raise anchor, or lower next_cfg")
             )

@@ -1,6 +1,7 @@
 """Long Video in the host: first chunk, joins, alike beginnings, closed ends, resuming, cancel."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -144,6 +145,16 @@ def test_progress_bar_counts_chunks_and_nothing_else(long_video, monkeypatch):
     assert (bar[0], bar[-1]) == ((1, 6), (6, 6))
     assert [total for _, total in bar] == [6] * len(bar)
     assert bar == sorted(set(bar)), "never back; the host leaves out steps that follow within 100 ms"
+
+
+def test_text_on_the_node_tells_the_time_left_and_ends_with_the_time_taken(host, long_video, monkeypatch):
+    course, told = host.pack("nodes.host.course"), []
+    monkeypatch.setattr(course, "show", told.append)
+    monkeypatch.setattr(course, "PATIENCE", 0.0)
+    long_video()
+    texts = [re.sub(r"\d+ s\b", "some s", text) for text in told]
+    left = [f"chunk {1 + done // 4} of 2, {done} of 6 steps, some s left" for done in range(1, 6)]
+    assert texts == [*left, "6 steps · took some s"]
 
 
 def test_closed_end_is_the_picture(ours, photo, long_video):

@@ -42,7 +42,10 @@ def test_steady_video_has_no_warning_and_a_line_a_chunk():
         ({"look": {"detail": 0.5}}, "chunk 2: has become blurred; lower next_augmentation"),
         ({"likeness": 0.7}, "chunk 2: shows something else than the photo; set token to photo"),
         ({"motion": 0.01}, "chunk 2: hardly moves any more; raise motion_bucket_id"),
-        ({"clamped": True}, "chunk 2: colours drift faster than they are corrected; raise anchor"),
+        (
+            {"clamped": True, "look": {"contrast": 0.9}},
+            "chunk 2: colours drift faster than they are corrected; raise anchor",
+        ),
     ],
 )
 def test_warnings_come_once_and_name_their_first_chunk(changes, sentence):
@@ -50,6 +53,12 @@ def test_warnings_come_once_and_name_their_first_chunk(changes, sentence):
     found = course(first, row(2, **changes), row(3, **changes)).warnings()
     assert len(found) == 1
     assert found[0].startswith(sentence)
+
+
+def test_drift_that_cannot_be_seen_is_no_reason_to_warn():
+    """The anchor works on latents, and may leave there what no frame shows."""
+    rows = [row(k, clamped=True, look={"contrast": 0.96, "saturation": 1.04}) for k in (1, 2, 3)]
+    assert course(*rows).warnings() == []
 
 
 def test_chart_shows_every_chunk_and_needs_none():
