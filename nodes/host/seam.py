@@ -92,7 +92,8 @@ def whole(model, pictures: list, journey, mender: Mender, *, loop: bool) -> tupl
         mended = mender.mend(z, course.part(mender.steps, "seam"))
         z = mended.z.to(z)
     found = judge(model, z, fps=mender.numbers.fps, loop=loop)
-    seen, faults = loops.lines(found), loops.faults(found)
+    inner = rows[:-1] if loop else rows  # a loop's last step belongs to its seam
+    seen, faults = loops.lines(found), [*loops.faults(found), *bridge.jumps(inner)]
     numbers = {"loop": loop, **found}
     if mended:
         seen.append(mended.sentence())

@@ -17,6 +17,7 @@ from .two_frames import Ends, Pass
 
 METHODS = ("vibid", "trf", "forward")
 PINS = ("both", "end", "none")
+JUMP = 3  # last steps over a usual one, beyond which they show
 
 
 @dataclass(frozen=True)
@@ -128,6 +129,16 @@ def met(clips: list[Tensor], pictures: list[Tensor], *, evaluations: int) -> lis
     """How each clip t c h w meets its pictures 1 c h w; `evaluations` of the network were made for each."""
     ends = zip(clips, pictures, pictures[1:])
     return [meeting(z, Ends(a, b)) | {"evaluations": evaluations} for z, a, b in ends]
+
+
+def jumps(rows: list[dict]) -> list[str]:
+    """The clips that only get to their last picture with a jump, with what to do."""
+    late = [(k, row["end_jump"]) for k, row in enumerate(rows, start=1) if (row["end_jump"] or 0) > JUMP]
+    return [
+        f"clip {k} jumps to its last picture, {jump:.1f} times a usual step; raise motion_bucket_id or "
+        "motion_prior, or put a picture between the two"
+        for k, jump in late
+    ]
 
 
 def report(frames: int, rows: list[dict], seen: list[str], faults: list[str], numbers: dict) -> str:

@@ -174,6 +174,22 @@ def test_still_is_not_a_success(host, ours, photo, between, monkeypatch):
     assert report["warnings"][0].startswith("this loop is nearly a still")
 
 
+@pytest.mark.parametrize(("looped", "jumps"), [(False, 2), (True, 1)])
+def test_clip_that_stands_and_jumps_to_its_last_picture_is_told(
+    host, photo, between, monkeypatch, looped, jumps
+):
+    """But for a loop's last step, which belongs to its seam."""
+
+    def late(model, a, b, *_, **__):
+        slow = torch.linspace(0, 0.3, T - 1).view(-1, 1, 1, 1)
+        return torch.cat([torch.lerp(a.z, b.z, slow), b.z])
+
+    monkeypatch.setattr(host.pack("nodes.host.two_frames"), "clip_between", late)
+    pictures = torch.cat([photo, 1 - photo])
+    _, report = between(pictures, False if looped else photo)
+    assert len([told for told in report["warnings"] if "jumps to its last picture, 4.7" in told]) == jumps
+
+
 @pytest.mark.parametrize("method", ["vibid", "trf", "forward"])
 def test_seam_repair_samples_the_seam_anew_or_leaves_the_loop(ours, photo, between, method):
     model, rows = counting(ours.model)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from svd_core.control import two_frames as tf
-from svd_core.control.bridge import Bridge, meeting
+from svd_core.control.bridge import Bridge, jumps, meeting
 from svd_core.sampling import noise_levels
 from svd_core.sampling import samplers as sampling
 
@@ -348,3 +348,8 @@ def test_report_measures_ends_and_the_last_step():
     }
     assert meeting(late, tf.Ends(None, None)) == {"first_error": None, "last_error": None, "end_jump": 3}
     assert meeting(torch.ones(3, 4, 2, 2), tf.Ends(None, None))["end_jump"] is None
+
+
+def test_late_end_is_called_a_jump():
+    (told,) = jumps([{"end_jump": 1.7}, {"end_jump": 5.02}, {"end_jump": None}])
+    assert told.startswith("clip 2 jumps to its last picture, 5.0 times a usual step; raise motion_bucket_id")
