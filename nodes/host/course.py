@@ -17,12 +17,21 @@ PATIENCE = 3.0  # seconds between two texts
 
 
 class Course:
-    """`total` steps in runs of any length; a run takes `part` of them."""
+    """`total` steps in runs of any length; a run takes `part` of them. A context that says where it is
+    cancelled, since the time left would stand on the node for good.
+    """
 
     def __init__(self, model_patcher, total: int):
         self.preview = latent_preview.prepare_callback(model_patcher, total)
         self.total, self.done = total, 0
         self.begun = self.told = time.monotonic()
+
+    def __enter__(self) -> Course:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, comfy.model_management.InterruptProcessingException):
+            show("cancelled")
 
     def part(self, steps: int, name: str) -> Callable:
         """The host's callback of one run of `steps`, which the text calls `name`."""

@@ -94,10 +94,11 @@ class Maker:
             self.start = look(self.eyes.frame(begin[:1])[0] / 2 + 0.5)
         extend = partial(long.extend, hold=self._hold(), closed=self.recipe.close is not None)
         try:
-            self.clip = extend(self.chunk, self.way, begin=begin, on_chunk=self._finished)
-            if self.loops:
-                self.clip = self.clip[:-1]
-                self._mend(mending)
+            with self.course:
+                self.clip = extend(self.chunk, self.way, begin=begin, on_chunk=self._finished)
+                if self.loops:
+                    self.clip = self.clip[:-1]
+                    self._mend(mending)
         except comfy.model_management.InterruptProcessingException:
             if not self.recipe.keep or self.clip is None:
                 raise

@@ -84,13 +84,13 @@ def mender(model, clip_vision, vae, repair: tuple, journey, numbers) -> Mender:
 def whole(model, pictures: list, journey, mender: Mender, *, loop: bool) -> tuple[Tensor, str, list[str]]:
     """The clip through pictures, a report of it, and what is wrong with it, in sentences."""
     wired.check(model)
-    course = Course(model, journey.steps * (len(pictures) - 1) + mender.steps)
-    clips = two_frames.chain(model, pictures, journey, course)
+    with Course(model, journey.steps * (len(pictures) - 1) + mender.steps) as course:
+        clips = two_frames.chain(model, pictures, journey, course)
+        z, mended = bridge.joined(clips, loop=loop), None
+        if mender.steps:
+            mended = mender.mend(z, course.part(mender.steps, "seam"))
+            z = mended.z.to(z)
     rows = bridge.met(clips, [picture.z for picture in pictures], evaluations=journey.evaluations)
-    z, mended = bridge.joined(clips, loop=loop), None
-    if mender.steps:
-        mended = mender.mend(z, course.part(mender.steps, "seam"))
-        z = mended.z.to(z)
     found = judge(model, z, fps=mender.numbers.fps, loop=loop)
     inner = rows[:-1] if loop else rows  # a loop's last step belongs to its seam
     seen, faults = loops.lines(found), [*loops.faults(found), *bridge.jumps(inner)]

@@ -240,10 +240,11 @@ def test_preview_shows_true_time_and_the_bar_counts_all_clips(photo, between, mo
     assert_close(shown[-1][1:-1] / 0.18215, z[T:-1], rtol=1e-3, atol=1e-3)  # the ends are pinned afterwards
 
 
-def test_cancel_stops_inside_a_step(ours, between):
+def test_cancel_stops_inside_a_step_and_says_so(host, ours, between, monkeypatch):
     import comfy.model_management as mm
 
-    model, calls = ours.model.clone(), []
+    model, calls, told = ours.model.clone(), [], []
+    monkeypatch.setattr(host.pack("nodes.host.course"), "show", told.append)
 
     def cancel_after_three(run, args):
         calls.append(1)
@@ -255,6 +256,7 @@ def test_cancel_stops_inside_a_step(ours, between):
     with pytest.raises(mm.InterruptProcessingException):
         between(model=model, steps=9, guidance=0.0)
     assert len(calls) == 3
+    assert told == ["cancelled"]
 
 
 def test_pictures_of_other_shapes_and_with_alpha_are_fitted_alike(photo, between):

@@ -183,8 +183,11 @@ def test_anchor_holds_to_the_start_where_asked(ours, long_video):
         assert torch.equal(held, plain) == (to == "chunk"), "chunk, as graphs from before the choice"
 
 
-def test_cancel_gives_nothing_or_the_finished_chunks(ours, long_video):
+def test_cancel_gives_nothing_or_the_finished_chunks(host, ours, long_video, monkeypatch):
     import comfy.model_management as mm
+
+    told = []
+    monkeypatch.setattr(host.pack("nodes.host.course"), "show", told.append)
 
     def cancelling():
         model, calls = ours.model.clone(), []
@@ -200,6 +203,7 @@ def test_cancel_gives_nothing_or_the_finished_chunks(ours, long_video):
 
     with pytest.raises(mm.InterruptProcessingException):
         long_video(cancelling())
+    assert told[-1] == "cancelled"
     kept, *_ = long_video(cancelling(), on_cancel="keep")
     whole, *_ = long_video()
     assert torch.equal(kept, whole[:T])
