@@ -16,13 +16,13 @@ from svd_core.adapters.lora import read
 from svd_core.adapters.names import Layers
 from svd_core.models.unet import VideoUNet
 from svd_core.quality.measures import measure
-from svd_core.training import nano
+from svd_core.training import lora, nano
 from svd_core.training.camera import RADIUS
 from tests.conftest import NANO
 
 for package in ("skimage", "sklearn"):
     pytest.importorskip(package)
-from svd_core.training import judge  # noqa: E402
+from svd_core.training import judge, stages  # noqa: E402
 from svd_core.training.photographs import JUDGING  # noqa: E402
 
 ASKED = 127 / 255 * 3 * 7 / 256  # picture widths a second at the preset's bucket
@@ -60,6 +60,18 @@ def test_file_is_small_and_whole(movement):
     assert set(read(path, Layers(shapes)).layers) == set(nano.attach_camera(unet, movement))
     with safe_open(path, "pt") as file:
         assert json.loads(file.metadata()["puresvd_lora"])["movement"] == movement
+
+
+@pytest.mark.parametrize("movement", ["left", "static"])
+def test_training_goes_on_from_the_file(svd, movement):
+    unet = copy.deepcopy(svd.unet)
+    known = stages.changes_of(nano.camera_lora(movement), unet)
+    assert set(nano.attach_camera(unet, movement)) == set(known)
+    lora.begin(unet, known)
+    for name, wanted in known.items():
+        layer = unet.get_submodule(name)
+        found = (layer.up.flatten(1) @ layer.down.flatten(1)).view_as(wanted)
+        assert (found - wanted).norm() <= 1e-4 * wanted.norm(), "the same rank holds it all"
 
 
 def test_camera_turns_round_and_strength_zero_changes_nothing(svd):

@@ -16,6 +16,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..adapters.change import change
+from ..adapters.lora import read
+from ..adapters.names import Layers
 from ..checkpoint import read as checkpoint
 from ..checkpoint.presets import Preset
 from ..checkpoint.write import write_safetensors
@@ -133,17 +136,24 @@ def train_camera(
     changes: Mapping[str, Any],
     on_step: OnTrained | None = None,
 ) -> Training:
-    """Train the LoRA that makes the embedded model's camera go one way, or go on with it, and write it."""
+    """Train the LoRA that makes the embedded model's camera go one way, and write it: from the file that there
+    is, which fits a base model that was trained on nearly, or anew.
+    """
     run = replace(nano.camera_run(movement), **changes)
     unet, vae = build_unet(home, shipped), build_vae(home, shipped)
     loss = diffusion.DiffusionLoss(footage.load(home), nano.camera_stage(movement), vae.encode)
+    known = changes_of(nano.camera_lora(movement), unet)
     if MOVEMENTS[movement].zoom:
-        if movement == "out":
+        if known:
+            weights = unet.state_dict()
+            unet.load_state_dict({n: t + known.get(n.removesuffix(".weight"), 0) for n, t in weights.items()})
+        elif movement == "out":
             unet.load_state_dict(averaged(home, nano.camera_run("in").name), strict=False)
         training = trained(unet, loss, run, home, on_step)
         adapted = nearest(movement, build_unet(home, shipped), training.averaged())
     else:
         nano.attach_camera(unet, movement)
+        lora.begin(unet, known)
         training = trained(unet, loss, run, home, on_step)
         adapted = training.ema
     facts = dict(movement=movement, model="svd-nano", steps=run.steps)
@@ -151,6 +161,16 @@ def train_camera(
     nano.LORAS.mkdir(exist_ok=True)
     write_safetensors(nano.camera_lora(movement), factors, {"puresvd_lora": json.dumps(facts)})
     return training
+
+
+def changes_of(path: Path, unet: VideoUNet) -> dict[str, torch.Tensor]:
+    """What a LoRA adds to each weight, by the name of its layer; nothing where there is no file."""
+    if not path.is_file():
+        return {}
+    sizes = {name: tuple(t.shape) for name, t in unet.state_dict().items()}
+    layers = read(path, Layers(sizes)).layers
+    found = {name: change(layer, sizes[f"{name}.weight"]) for name, layer in layers.items()}
+    return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def nearest(movement: str, unet: VideoUNet, weights: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -226,6 +226,22 @@ def test_only_temporal_layers_learn_in_the_temporal_stage(networks):
     assert all("time_stack" in n or "mix_factor" in n or "time_mix_conv" in n for n in learning)
 
 
+def test_the_decoder_learns_from_pictures_and_films_and_latents_stay(networks):
+    vae, pictures = networks[1], np.random.default_rng(0).integers(0, 256, (3, 48, 48, 3), dtype=np.uint8)
+    autoencoder.freeze_encoder(vae)
+    images = autoencoder.ImageLoss(pictures, sizes=(32,), pixels=1024, guided_steps=1)
+    images.crops = lambda rng, n, size: to_tensor(pictures[:n])  # as above
+    films = autoencoder.TemporalLoss(pictures, batch=1, frames=3, size=16)
+    loss, parameters = autoencoder.DecoderLoss(images, films), dict(vae.named_parameters())
+    for step in range(1, 4):
+        value, _ = loss(vae, np.random.default_rng(step), step)
+        assert torch.equal(value, (films if step == 2 else images)(vae, np.random.default_rng(step), step)[0])
+        value.backward()
+        learning = {name for name, p in parameters.items() if p.grad is not None}
+        assert learning
+        assert all(".decoder." in name for name in learning)
+
+
 def test_a_zooms_lora_is_what_comes_nearest_to_the_networks_change(networks):
     """A change of rank 2 of every matrix is within reach of it, to rounding; a bias is not in a LoRA."""
     unet, changed = VideoUNet(networks[0].config), {}
