@@ -65,9 +65,22 @@ def test_both_encoders_are_one(svd):
     assert (native - reference).norm() < 2e-3 * reference.norm()  # quant_conv folded in, then rounded to half
 
 
-def test_reconstruction_of_unseen_photographs_reaches_24_db(svd):
+def test_reconstruction_of_unseen_photographs_reaches_26_db(svd):
+    """26.2 dB; 27 was wanted."""
     values = [judge.reconstruction(svd, judge.photograph(name, size=SIZE)) for name in JUDGING]
-    assert np.mean(values) >= 24
+    assert np.mean(values) >= 26
+
+
+@pytest.mark.slow
+def test_stills_are_reconstructed_in_their_colours(svd):
+    """25.4 dB on held-out stills; 1.00 of orange to blue and 0.95 of green to purple."""
+    stills = judge.held_out(size=SIZE, count=12)
+    assert np.mean([judge.reconstruction(svd, still[None]) for still in stills]) >= 25
+    with torch.no_grad():
+        seen = torch.cat([svd.vae.decode(svd.vae.encode(still[None]), t=1) for still in stills])
+    first, second = measures.chroma_slope(seen, stills)
+    assert first >= 0.95
+    assert second >= 0.8
 
 
 def test_latents_have_the_released_scale(svd):
@@ -156,7 +169,7 @@ def test_speed_is_what_the_bucket_says(clips_by_bucket):
 @pytest.mark.slow
 def test_pictures_stay_whole_while_they_slide(clips_by_bucket):
     assert mean(measures.wholeness, clips_by_bucket, 127) >= 28  # a true slide through the autoencoder: 33.5
-    assert mean(measures.wholeness, clips_by_bucket, 255) >= 23
+    assert mean(measures.wholeness, clips_by_bucket, 255) >= 25
 
 
 @pytest.mark.slow
@@ -164,18 +177,19 @@ def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
     moving = [clips_by_bucket[name, bucket] for name, bucket in product(JUDGING, (127, 255))]
     flows = [measures.optical_flow(frames) for frames in moving]
     assert np.mean([measures.camera_share(flow) for flow in flows]) > 0.7
-    assert np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0.45
+    assert np.mean([measures.explained(*pair) for pair in zip(moving, flows)]) > 0.5
 
 
 @pytest.mark.slow
 def test_last_frames_keep_detail_and_colour(clips_by_bucket):
     assert 0.75 < mean(measures.detail, clips_by_bucket, 127) < 1.2
-    kept = [
-        measures.chroma(clips_by_bucket[name, 127][-1], judge.photograph(name, size=SIZE)[0])[0]
-        for name in JUDGING
-        if name in COLOURFUL
-    ]
-    assert np.mean(kept) >= 0.85
+    for bucket, second in ((127, 0.85), (255, 0.8)):  # 0.89 and 0.85 of green to purple are left
+        kept = [
+            measures.chroma(clips_by_bucket[name, bucket][-1], judge.photograph(name, size=SIZE)[0])
+            for name in COLOURFUL
+        ]
+        print(bucket, torch.stack(kept).mean(0))
+        assert (torch.stack(kept).mean(0) >= torch.tensor([0.85, second])).all(), kept
 
 
 @pytest.mark.slow
