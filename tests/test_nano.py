@@ -183,13 +183,12 @@ def test_most_of_the_motion_is_one_camera_movement(clips_by_bucket):
 @pytest.mark.slow
 def test_last_frames_keep_detail_and_colour(clips_by_bucket):
     assert 0.75 < mean(measures.detail, clips_by_bucket, 127) < 1.2
-    for bucket, second in ((127, 0.85), (255, 0.8)):  # 0.89 and 0.85 of green to purple are left
+    for bucket in (127, 255):  # 1.00 and 0.88 at first, then 0.96 and 0.850
         kept = [
             measures.chroma(clips_by_bucket[name, bucket][-1], judge.photograph(name, size=SIZE)[0])
             for name in COLOURFUL
         ]
-        print(bucket, torch.stack(kept).mean(0))
-        assert (torch.stack(kept).mean(0) >= torch.tensor([0.85, second])).all(), kept
+        assert (torch.stack(kept).mean(0) >= 0.85).all(), kept
 
 
 @pytest.mark.slow

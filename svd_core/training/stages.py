@@ -136,8 +136,9 @@ def train_camera(
     changes: Mapping[str, Any],
     on_step: OnTrained | None = None,
 ) -> Training:
-    """Train the LoRA that makes the embedded model's camera go one way, and write it: from the file that there
-    is, which fits a base model that was trained on nearly, or anew.
+    """Train the LoRA that makes the embedded model's camera go one way, and write it.
+
+    It goes on from the file that there is, which nearly fits a base model that was trained on; else anew.
     """
     run = replace(nano.camera_run(movement), **changes)
     unet, vae = build_unet(home, shipped), build_vae(home, shipped)
