@@ -202,16 +202,18 @@ def test_cancel_in_the_middle_of_a_long_video_keeps_what_is_finished(editor):
     """
     editor.load("Long Video (15 s)")
     seed = ("classic", "Nodes 2.0").index(editor.renderer)
-    editor.set("PureSVDLongVideo", width=128, height=128, seconds=8, seed=seed)
+    editor.set("PureSVDLongVideo", width=128, height=128, seconds=16, seed=seed)
     editor.picture(f"a long video, {editor.renderer}")
     editor.run()
-    editor.page.wait_for_function("/chunk 2 of 5, [1-9]/.test(document.body.innerText)", timeout=2 * BUSY)
-    editor.page.get_by_role("button", name=re.compile("cancel|interrupt", re.IGNORECASE)).first.click()
+    editor.page.wait_for_function("/chunk 2 of 9, [1-9]/.test(document.body.innerText)", timeout=2 * BUSY)
+    editor.page.get_by_role("button", name=re.compile("cancel|interrupt", re.IGNORECASE)).first.click(
+        timeout=BUSY
+    )
     assert editor.ended(timeout=300)["kind"] == "execution_success"
     wait_for_a_playing_video(editor)
     frames = round(7 * editor.page.evaluate(f"{VIDEO}.duration"))
-    assert frames in (14, 27, 40), "whole chunks, which share a frame; how many depends on the machine"
+    assert frames in range(14, 112, 13), "whole chunks, which share a frame; how many depends on the machine"
     report = "app.graph._nodes.find(node => node.type === 'PreviewAny').widgets.map(w => w.value).join()"
-    told = f"cancelled: {frames} of 56 frames are finished; wire them into begin to go on"
+    told = f"cancelled: {frames} of 112 frames are finished; wire them into begin to go on"
     assert told in editor.page.evaluate(report)
     editor.picture(f"a long video, cancelled, {editor.renderer}")
