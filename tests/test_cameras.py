@@ -11,7 +11,6 @@ import torch
 from safetensors import safe_open
 
 from svd_core import pipeline
-from svd_core.adapters.change import change
 from svd_core.adapters.lora import read
 from svd_core.adapters.names import Layers
 from svd_core.models.unet import VideoUNet
@@ -37,10 +36,8 @@ def led(svd, movement, strength=1.0):
     """The embedded model with a LoRA merged into its U-Net."""
     unet = copy.deepcopy(svd.unet)
     weights = unet.state_dict()
-    lora = read(nano.camera_lora(movement), Layers({name: tuple(t.shape) for name, t in weights.items()}))
-    for name, layer in lora.layers.items():
-        weight = weights[f"{name}.weight"]
-        weight += strength * change(layer, tuple(weight.shape))
+    for name, change in stages.changes_of(nano.camera_lora(movement), unet).items():
+        weights[f"{name}.weight"] += strength * change
     return replace(svd, unet=unet)
 
 

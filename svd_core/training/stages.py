@@ -97,14 +97,13 @@ def build_loss(name: str, model: VideoUNet | VAE, home: Path, shipped: Path) -> 
     if name == "vae":
         return autoencoder.ImageLoss(stills, sizes=(64, 64, 64, 96, 128), pixels=24576, guided_steps=200)
     assert isinstance(model, VAE), name
+    films = autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1)
     if name == "decoder":
         autoencoder.freeze_encoder(model)
-        return autoencoder.DecoderLoss(
-            autoencoder.ImageLoss(stills, sizes=(96, 128), pixels=32768, guided_steps=1),
-            autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1),
-        )
+        images = autoencoder.ImageLoss(stills, sizes=(96, 128), pixels=32768, guided_steps=1)
+        return autoencoder.DecoderLoss(images, films)
     autoencoder.freeze_space(model)
-    return autoencoder.TemporalLoss(stills, frames=8, size=64, batch=1)
+    return films
 
 
 def trained(model: nn.Module, loss: Loss, run: Run, home: Path, on_step: OnTrained | None) -> Training:
