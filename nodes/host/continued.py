@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ...svd_core.conditioning.encode import augment
 from ...svd_core.models.image_encoder import preprocess
+from ...svd_core.signatures import Encode
 from .. import convert
 from . import encoders, two_frames
 from .progress import generator
@@ -32,14 +33,13 @@ class Eyes:
         return self.embed(preprocess(x, self.size)).unsqueeze(1)
 
 
-def noise_of_augmentation(vae, photo: Tensor, level: float) -> float:
+def noise_of_augmentation(encode: Encode, photo: Tensor, level: float) -> float:
     """Deviation that a level of noise makes in the latent, as measured on a photo 1 3 H W in [-1, 1].
 
     The U-Net is handed a latent, so that is where the noise is added.
     """
     if level == 0:
         return 0.0
-    encode = encoders.vae_encoder(vae)
     noisy = augment(photo, level, generator(0, CONTINUED_DOMAIN))
     return float((encode(noisy) - encode(photo)).std())
 

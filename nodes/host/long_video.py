@@ -239,7 +239,7 @@ def maker(model, sight, images, look_like, numbers, recipe: Recipe, way: long.Pl
     fitted = convert.fit(photo, frame.width, frame.height, frame.fit)
     last = told[1] if len(told) > 1 else None
     eyes = Eyes(clip_vision, vae)
-    noise = continued.noise_of_augmentation(vae, fitted, recipe.next_augmentation)
+    noise = continued.noise_of_augmentation(eyes.encode, fitted, recipe.next_augmentation)
     mender = None
     if recipe.close is not None and close == "loop" and repair > 0:
         again = replace(numbers, augmentation_level=recipe.next_augmentation)

@@ -77,7 +77,7 @@ def mender(model, clip_vision, vae, repair: tuple, journey, numbers) -> Mender:
     eyes, noise = continued.Eyes(clip_vision, vae), 0.0
     if sigma > 0:
         fitted = convert.fit(photo, frame.width, frame.height, frame.fit)
-        noise = continued.noise_of_augmentation(vae, fitted, numbers.augmentation_level)
+        noise = continued.noise_of_augmentation(eyes.encode, fitted, numbers.augmentation_level)
     return Mender(model, eyes, journey, numbers, noise, sigma)
 
 
